@@ -1,0 +1,20 @@
+# CUDA kernels are built when nvcc is found, for Hopper (sm_90a) only. Without nvcc the same program
+# runs on the CPU.
+include(CheckLanguage)
+if(NOT CMAKE_CUDA_COMPILER AND EXISTS /usr/local/cuda/bin/nvcc)
+  set(CMAKE_CUDA_COMPILER /usr/local/cuda/bin/nvcc)
+endif()
+check_language(CUDA)
+if(CMAKE_CUDA_COMPILER)
+  set(CMAKE_CUDA_ARCHITECTURES 90a-real)
+  enable_language(CUDA)
+  find_package(CUDAToolkit REQUIRED)
+  set(TITAN_CUDA ON)
+  # CMake 3.25 has no CUDA20 dialect for this compiler, so the flag is given by hand.
+  target_compile_options(titan_options INTERFACE
+    $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 -Xcompiler=-Wall,-Wextra --expt-relaxed-constexpr>)
+else()
+  set(TITAN_CUDA OFF)
+  message(STATUS "nvcc not found: building without CUDA kernels; titan-train will run on the CPU only")
+endif()
+target_compile_definitions(titan_options INTERFACE TITAN_CUDA=$<BOOL:${TITAN_CUDA}>)

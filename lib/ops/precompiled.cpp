@@ -1,0 +1,1 @@
+// Only here so that the precompiled ATen header belongs to a target.
