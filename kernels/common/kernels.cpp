@@ -1,0 +1,1 @@
+// Keeps the kernel library a library where a build leaves every kernel out.

@@ -1,0 +1,69 @@
+#include "lib/ops/device.hpp"
+
+#include "lib/base/error.hpp"
+#include "lib/ops/matmul_plans.hpp"
+
+#if TITAN_CUDA
+#include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAStream.h>
+#endif
+
+namespace titan::ops {
+
+Device::Device(at::Device device) : device_(device), name_("CPU") {}
+Device::Device(Device&&) noexcept = default;
+Device& Device::operator=(Device&&) noexcept = default;
+Device::~Device() = default;
+
+Device Device::cpu() { return Device(at::Device(at::kCPU)); }
+
+#if TITAN_CUDA
+
+Device Device::cuda(int index) {
+  int count = 0;
+  cudaError_t status = cudaGetDeviceCount(&count);
+  if (status != cudaSuccess || index >= count) {
+    throw InputError(concat("CUDA device ", index, " is not available: ",
+                            status != cudaSuccess ? cudaGetErrorString(status)
+                                                  : concat(count, " visible").c_str(),
+                            "; set CUDA_VISIBLE_DEVICES= to run on the CPU"));
+  }
+  cudaDeviceProp properties;
+  cudaGetDeviceProperties(&properties, index);
+  if (properties.major != 9) {
+    throw InputError(concat("CUDA device ", index, " (", properties.name,
+                            ") has compute capability ", properties.major, ".", properties.minor,
+                            ", but the kernels are built for 9.0 (H100, H200); set "
+                            "CUDA_VISIBLE_DEVICES= to run on the CPU"));
+  }
+  c10::cuda::set_device(static_cast<c10::DeviceIndex>(index));
+  Device device(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index)));
+  device.name_ = properties.name;
+  device.plans_ = std::make_unique<MatmulPlans>();
+  return device;
+}
+
+Device Device::preferred(int index) {
+  int count = 0;
+  bool visible = cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
+  cudaGetLastError();  // "no driver" is an answer here, not an error to be found by a later check
+  return visible ? cuda(index) : cpu();
+}
+
+void Device::wait_sync() const {
+  if (is_cuda()) c10::cuda::device_synchronize();
+}
+
+cudaStream_t current_stream() { return c10::cuda::getCurrentCUDAStream().stream(); }
+
+#else
+
+Device Device::cuda(int) {
+  throw InputError("this build has no CUDA kernels: install nvcc (CUDA 13.0) and build again");
+}
+Device Device::preferred(int) { return cpu(); }
+void Device::wait_sync() const {}
+
+#endif
+
+}  // namespace titan::ops

@@ -1,0 +1,221 @@
+#include "lib/ops/matmul_plans.hpp"
+
+#include "lib/base/error.hpp"
+
+#if TITAN_CUDA
+
+#include <ATen/ops/empty.h>
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <map>
+#include <vector>
+
+#include "lib/ops/device.hpp"
+
+namespace titan::ops {
+namespace {
+
+// NVIDIA's figure for Hopper.
+constexpr size_t kWorkspaceBytes = 32u << 20;
+constexpr int kCandidates = 8;
+constexpr int kTimedRuns = 2;
+
+void check(cublasStatus_t status, const char* call) {
+  TITAN_CHECK(status == CUBLAS_STATUS_SUCCESS, call, " failed: ", cublasLtGetStatusString(status));
+}
+
+void check(cudaError_t status, const char* call) {
+  TITAN_CHECK(status == cudaSuccess, call, " failed: ", cudaGetErrorString(status));
+}
+
+cudaDataType_t cuda_type(MatmulType type) {
+  return type == MatmulType::kFloat32 ? CUDA_R_32F : CUDA_R_16BF;
+}
+
+class Layout {
+ public:
+  Layout(MatmulType type, int64_t rows, int64_t columns, int64_t stride) {
+    check(cublasLtMatrixLayoutCreate(&layout_, cuda_type(type), static_cast<uint64_t>(rows),
+                                     static_cast<uint64_t>(columns), stride),
+          "cublasLtMatrixLayoutCreate");
+  }
+  Layout(Layout&& other) noexcept : layout_(std::exchange(other.layout_, nullptr)) {}
+  ~Layout() {
+    if (layout_ != nullptr) cublasLtMatrixLayoutDestroy(layout_);
+  }
+  cublasLtMatrixLayout_t get() const { return layout_; }
+
+ private:
+  cublasLtMatrixLayout_t layout_ = nullptr;
+};
+
+class Plan {
+ public:
+  explicit Plan(const MatmulShape& s)
+      : a_(s.input, s.transpose_a ? s.k : s.m, s.transpose_a ? s.m : s.k, s.lda),
+        b_(s.input, s.transpose_b ? s.n : s.k, s.transpose_b ? s.k : s.n, s.ldb),
+        c_(s.output, s.m, s.n, s.ldc),
+        d_(s.output, s.m, s.n, s.ldd),
+        beta_(s.has_c ? 1.0f : 0.0f) {
+    check(cublasLtMatmulDescCreate(&descriptor_, CUBLAS_COMPUTE_32F, CUDA_R_32F),
+          "cublasLtMatmulDescCreate");
+    set(CUBLASLT_MATMUL_DESC_TRANSA, s.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+    set(CUBLASLT_MATMUL_DESC_TRANSB, s.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
+  }
+  Plan(const Plan&) = delete;
+  Plan& operator=(const Plan&) = delete;
+  ~Plan() {
+    if (descriptor_ != nullptr) cublasLtMatmulDescDestroy(descriptor_);
+  }
+
+  std::vector<cublasLtMatmulHeuristicResult_t> candidates(cublasLtHandle_t handle) const {
+    cublasLtMatmulPreference_t preference = nullptr;
+    check(cublasLtMatmulPreferenceCreate(&preference), "cublasLtMatmulPreferenceCreate");
+    cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                         &kWorkspaceBytes, sizeof kWorkspaceBytes);
+    // Column slices of a wider tensor start at 16-byte boundaries, not at cuBLASLt's default of 256.
+    uint32_t alignment = 16;
+    for (auto attribute :
+         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+          CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
+      cublasLtMatmulPreferenceSetAttribute(preference, attribute, &alignment, sizeof alignment);
+    }
+    std::vector<cublasLtMatmulHeuristicResult_t> results(kCandidates);
+    int found = 0;
+    cublasStatus_t status =
+        cublasLtMatmulAlgoGetHeuristic(handle, descriptor_, a_.get(), b_.get(), c_.get(), d_.get(),
+                                       preference, kCandidates, results.data(), &found);
+    cublasLtMatmulPreferenceDestroy(preference);
+    if (status != CUBLAS_STATUS_SUCCESS) found = 0;
+    results.resize(static_cast<size_t>(found));
+    return results;
+  }
+
+  cublasStatus_t run(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algorithm,
+                     const MatmulOperands& operands, void* workspace, cudaStream_t stream) const {
+    const float one = 1.0f;
+    const void* c = operands.c != nullptr ? operands.c : operands.d;
+    return cublasLtMatmul(handle, descriptor_, &one, operands.a, a_.get(), operands.b, b_.get(),
+                          &beta_, c, c_.get(), operands.d, d_.get(), &algorithm, workspace,
+                          kWorkspaceBytes, stream);
+  }
+
+  cublasLtMatmulAlgo_t chosen{};
+
+ private:
+  template <class Value>
+  void set(cublasLtMatmulDescAttributes_t attribute, Value value) {
+    check(cublasLtMatmulDescSetAttribute(descriptor_, attribute, &value, sizeof value),
+          "cublasLtMatmulDescSetAttribute");
+  }
+
+  cublasLtMatmulDesc_t descriptor_ = nullptr;
+  Layout a_, b_, c_, d_;
+  float beta_;
+};
+
+}  // namespace
+
+struct MatmulPlans::State {
+  cublasLtHandle_t handle = nullptr;
+  // One per stream: two products in flight must not share it.
+  std::map<cudaStream_t, at::Tensor> workspaces;
+  std::map<MatmulShape, std::unique_ptr<Plan>> plans;
+  bool deterministic_choice = false;
+
+  void* workspace(cudaStream_t stream) {
+    at::Tensor& tensor = workspaces[stream];
+    if (!tensor.defined()) {
+      tensor = at::empty({static_cast<int64_t>(kWorkspaceBytes)},
+                         at::TensorOptions().device(at::kCUDA).dtype(at::kByte));
+    }
+    return tensor.data_ptr();
+  }
+
+  std::unique_ptr<Plan> make(const MatmulShape& shape, const MatmulOperands& operands,
+                             cudaStream_t stream) {
+    auto plan = std::make_unique<Plan>(shape);
+    auto candidates = plan->candidates(handle);
+    TITAN_CHECK(!candidates.empty(), "cuBLASLt has no algorithm for a product of ", shape.m, " x ",
+                shape.n, " x ", shape.k, " (leading dimensions ", shape.lda, ", ", shape.ldb, ", ",
+                shape.ldd, ")");
+    plan->chosen = candidates.front().algo;
+    if (deterministic_choice || candidates.size() == 1) return plan;
+
+    // Timed into a scratch D where the product accumulates, so that trying it changes nothing.
+    MatmulOperands trial = operands;
+    at::Tensor scratch;
+    if (shape.has_c && operands.c == operands.d) {
+      int64_t size = shape.ldd * shape.n * (shape.output == MatmulType::kFloat32 ? 4 : 2);
+      scratch = at::empty({size}, at::TensorOptions().device(at::kCUDA).dtype(at::kByte));
+      trial.d = scratch.data_ptr();
+    }
+    cudaEvent_t start = nullptr, stop = nullptr;
+    check(cudaEventCreate(&start), "cudaEventCreate");
+    check(cudaEventCreate(&stop), "cudaEventCreate");
+    float best = std::numeric_limits<float>::max();
+    for (const auto& candidate : candidates) {
+      if (plan->run(handle, candidate.algo, trial, workspace(stream), stream) !=
+          CUBLAS_STATUS_SUCCESS) {
+        continue;  // a candidate may pass the heuristic and fail when it runs
+      }
+      cudaEventRecord(start, stream);
+      for (int run = 0; run < kTimedRuns; ++run) {
+        plan->run(handle, candidate.algo, trial, workspace(stream), stream);
+      }
+      cudaEventRecord(stop, stream);
+      check(cudaEventSynchronize(stop), "cudaEventSynchronize");
+      float milliseconds = 0;
+      cudaEventElapsedTime(&milliseconds, start, stop);
+      if (milliseconds < best) {
+        best = milliseconds;
+        plan->chosen = candidate.algo;
+      }
+    }
+    cudaEventDestroy(start);
+    cudaEventDestroy(stop);
+    return plan;
+  }
+};
+
+MatmulPlans::MatmulPlans() : state_(std::make_unique<State>()) {
+  check(cublasLtCreate(&state_->handle), "cublasLtCreate");
+}
+
+MatmulPlans::~MatmulPlans() {
+  if (state_->handle != nullptr) cublasLtDestroy(state_->handle);
+}
+
+void MatmulPlans::set_deterministic_choice(bool deterministic) {
+  state_->deterministic_choice = deterministic;
+}
+
+void MatmulPlans::run(const MatmulShape& shape, const MatmulOperands& operands) {
+  cudaStream_t stream = current_stream();
+  std::unique_ptr<Plan>& plan = state_->plans[shape];
+  if (plan == nullptr) plan = state_->make(shape, operands, stream);
+  check(plan->run(state_->handle, plan->chosen, operands, state_->workspace(stream), stream),
+        "cublasLtMatmul");
+}
+
+}  // namespace titan::ops
+
+#else
+
+namespace titan::ops {
+
+struct MatmulPlans::State {};
+MatmulPlans::MatmulPlans() = default;
+MatmulPlans::~MatmulPlans() = default;
+void MatmulPlans::set_deterministic_choice(bool) {}
+void MatmulPlans::run(const MatmulShape&, const MatmulOperands&) {
+  throw Error("this build has no CUDA kernels");
+}
+
+}  // namespace titan::ops
+
+#endif
