@@ -33,7 +33,7 @@ std::string concat(const Parts&... parts) {
 
 // Throws titan::Error with the message made of the remaining arguments unless the condition holds.
 // For broken invariants of our own code and failed calls; user input throws InputError by name.
-#define TITAN_CHECK(condition, ...)                               \
-  do {                                                            \
+#define TITAN_CHECK(condition, ...)                                       \
+  do {                                                                    \
     if (!(condition)) throw ::titan::Error(::titan::concat(__VA_ARGS__)); \
   } while (false)

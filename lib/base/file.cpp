@@ -77,8 +77,8 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
     sync_descriptor(file.get(), temporary);
     file.close(temporary);
     if (::rename(temporary.c_str(), path.c_str()) != 0) {
-      throw Error(concat("cannot rename ", temporary.string(), " to ", path.string(), ": ",
-                         reason()));
+      throw Error(
+          concat("cannot rename ", temporary.string(), " to ", path.string(), ": ", reason()));
     }
   } catch (...) {
     ::unlink(temporary.c_str());

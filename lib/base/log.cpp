@@ -13,8 +13,7 @@ namespace {
 spdlog::logger& logger() {
   // Leaked on purpose: threads may log while static objects are being destroyed.
   static auto* instance = [] {
-    auto* created =
-        new spdlog::logger("root", std::make_shared<spdlog::sinks::stdout_sink_mt>());
+    auto* created = new spdlog::logger("root", std::make_shared<spdlog::sinks::stdout_sink_mt>());
     // Upstream's level words are upper case, which spdlog has no flag for: they come with the text.
     created->set_pattern("[titan] %Y-%m-%d %H:%M:%S,%e - root - %v");
     created->flush_on(spdlog::level::info);

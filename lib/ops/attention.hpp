@@ -13,8 +13,8 @@ struct AttentionShape {
 
 // What backward needs beside q, k, v.
 struct AttentionSaved {
-  at::Tensor out;        // [T, H*head_dim], T = batch * seq_len
-  at::Tensor logsumexp;  // fp32 [B, H, S] or as the kernel lays it out
+  at::Tensor out;           // [T, H*head_dim], T = batch * seq_len
+  at::Tensor logsumexp;     // fp32 [B, H, S] or as the kernel lays it out
   at::Tensor seed, offset;  // of a dropout that is never used; the kernels ask for them back
 };
 

@@ -23,10 +23,10 @@ Device Device::cuda(int index) {
   int count = 0;
   cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess || index >= count) {
-    throw InputError(concat("CUDA device ", index, " is not available: ",
-                            status != cudaSuccess ? cudaGetErrorString(status)
-                                                  : concat(count, " visible").c_str(),
-                            "; set CUDA_VISIBLE_DEVICES= to run on the CPU"));
+    throw InputError(concat(
+        "CUDA device ", index, " is not available: ",
+        status != cudaSuccess ? cudaGetErrorString(status) : concat(count, " visible").c_str(),
+        "; set CUDA_VISIBLE_DEVICES= to run on the CPU"));
   }
   cudaDeviceProp properties;
   cudaGetDeviceProperties(&properties, index);

@@ -51,40 +51,35 @@ void run_plan(const Device& device, const at::Tensor& a, bool transpose_a, const
 
 }  // namespace
 
-void linear_forward_out(const Device& device, const at::Tensor& x, const at::Tensor& weight,
-                        at::Tensor out, const at::Tensor& residual) {
-  check_matrix(x, "x");
-  check_matrix(weight, "weight");
-  check_matrix(out, "out");
-  if (device.is_cuda()) {
-    run_plan(device, x, false, weight, true, out, residual);
-  } else if (residual.defined()) {
-    out.copy_(at::addmm(residual, x, weight.t()));
-  } else if (out.is_contiguous()) {
-    at::mm_out(out, x, weight.t());
-  } else {
-    out.copy_(at::mm(x, weight.t()));
-  }
-}
-
 at::Tensor linear_forward(const Device& device, const at::Tensor& x, const at::Tensor& weight,
                           const at::Tensor& residual) {
+  check_matrix(x, "x");
+  check_matrix(weight, "weight");
+  if (!device.is_cuda()) {
+    return residual.defined() ? at::addmm(residual, x, weight.t()) : at::mm(x, weight.t());
+  }
   at::Tensor out = at::empty({x.size(0), weight.size(0)}, x.options());
-  linear_forward_out(device, x, weight, out, residual);
+  run_plan(device, x, false, weight, true, out, residual);
   return out;
 }
 
 at::Tensor linear_backward_input(const Device& device, const at::Tensor& dy,
                                  const at::Tensor& weight) {
+  at::Tensor dx = at::empty({dy.size(0), weight.size(1)}, dy.options());
+  linear_backward_input_out(device, dy, weight, dx);
+  return dx;
+}
+
+void linear_backward_input_out(const Device& device, const at::Tensor& dy, const at::Tensor& weight,
+                               at::Tensor dx) {
   check_matrix(dy, "dy");
   check_matrix(weight, "weight");
-  at::Tensor dx = at::empty({dy.size(0), weight.size(1)}, dy.options());
+  check_matrix(dx, "dx");
   if (device.is_cuda()) {
     run_plan(device, dy, false, weight, false, dx, {});
   } else {
     at::mm_out(dx, dy, weight);
   }
-  return dx;
 }
 
 void linear_backward_weight(const Device& device, const at::Tensor& dy, const at::Tensor& x,

@@ -77,7 +77,8 @@ class Plan {
     check(cublasLtMatmulPreferenceCreate(&preference), "cublasLtMatmulPreferenceCreate");
     cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                          &kWorkspaceBytes, sizeof kWorkspaceBytes);
-    // Column slices of a wider tensor start at 16-byte boundaries, not at cuBLASLt's default of 256.
+    // Column slices of a wider tensor start at 16-byte boundaries, not at cuBLASLt's default of
+    // 256.
     uint32_t alignment = 16;
     for (auto attribute :
          {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,

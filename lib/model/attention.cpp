@@ -1,0 +1,49 @@
+#include "lib/model/attention.hpp"
+
+#include "lib/ops/matmul.hpp"
+#include "lib/ops/rope.hpp"
+
+namespace titan {
+
+Attention::Attention(const AttentionConfig& config, size_t qkv, size_t wo)
+    : heads_(config.heads),
+      kv_heads_(config.kv_heads),
+      head_dim_(config.head_dim),
+      qkv_(qkv),
+      wo_(wo) {}
+
+ops::AttentionShape Attention::shape(const StepContext& context) const {
+  return {context.batch, context.seq_len, heads_, kv_heads_, head_dim_};
+}
+
+at::Tensor Attention::forward(const StepContext& context, const Weights& weights,
+                              const at::Tensor& x, const at::Tensor& residual, Saved& saved) const {
+  saved.qkv = ops::linear_forward(context.device, x, weights[qkv_]);
+  ops::rope_(saved.qkv, context.rope_table, heads_, kv_heads_, context.seq_len);
+  saved.attention = ops::attention(saved.qkv, shape(context));
+  return ops::linear_forward(context.device, saved.attention.out, weights[wo_], residual);
+}
+
+at::Tensor Attention::backward(const StepContext& context, const Weights& weights,
+                               const Gradients& gradients, const at::Tensor& dy,
+                               Saved& saved) const {
+  at::Tensor dout = ops::linear_backward_input(context.device, dy, weights[wo_]);
+  ops::linear_backward_weight(context.device, dy, saved.attention.out, gradients[wo_],
+                              gradients.accumulate);
+  ops::AttentionGradients d =
+      ops::attention_backward(dout, saved.qkv, saved.attention, shape(context));
+  saved = {};
+  return ops::rope_backward(d.dq, d.dk, d.dv, context.rope_table, context.seq_len);
+}
+
+at::Tensor Attention::backward_x(const StepContext& context, const Weights& weights,
+                                 const at::Tensor& dqkv) const {
+  return ops::linear_backward_input(context.device, dqkv, weights[qkv_]);
+}
+
+void Attention::backward_qkv_weight(const StepContext& context, const Gradients& gradients,
+                                    const at::Tensor& dqkv, const at::Tensor& x) const {
+  ops::linear_backward_weight(context.device, dqkv, x, gradients[qkv_], gradients.accumulate);
+}
+
+}  // namespace titan

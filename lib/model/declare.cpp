@@ -1,0 +1,23 @@
+#include "lib/model/declare.hpp"
+
+namespace titan {
+
+Parameter declare_norm(const NormConfig& config, const std::string& name) {
+  Parameter parameter;
+  parameter.members = {
+      {name + ".weight", config.dim, {.kind = ops::Initializer::Kind::kConstant, .mean = 1}}};
+  parameter.shape = {config.dim};
+  return parameter;
+}
+
+Parameter declare_linears(const LinearGroup& group, const std::string& prefix) {
+  Parameter parameter;
+  for (const LinearConfig& linear : group.members) {
+    parameter.members.push_back(
+        {prefix + linear.name + ".weight", linear.out_features, linear.initializer});
+  }
+  parameter.shape = {group.out_features(), group.in_features()};
+  return parameter;
+}
+
+}  // namespace titan

@@ -1,0 +1,37 @@
+// SwiGLU feed-forward: residual + w2 · (silu(w1 · x) * w3 · x).
+#pragma once
+
+#include "lib/model/decoder_config.hpp"
+#include "lib/model/module.hpp"
+
+namespace titan {
+
+class FeedForward {
+ public:
+  // Parameters `gate_up` and `down` by their index in the block's unit.
+  FeedForward(size_t gate_up, size_t down) : gate_up_(gate_up), down_(down) {}
+
+  struct Saved {
+    at::Tensor gate_up;  // [T, 2F], gate | up
+  };
+
+  at::Tensor forward(const StepContext& context, const Weights& weights, const at::Tensor& x,
+                     const at::Tensor& residual, Saved& saved) const;
+  // Only what backward needs.
+  void forward_kept(const StepContext& context, const Weights& weights, const at::Tensor& x,
+                    Saved& saved) const;
+
+  // dy: gradient of the projection's output. Writes w2's gradient and returns the gradient of the
+  // gate and up product (in saved's memory); backward_x and backward_gate_up_weight follow with it.
+  at::Tensor backward(const StepContext& context, const Weights& weights,
+                      const Gradients& gradients, const at::Tensor& dy, Saved& saved) const;
+  at::Tensor backward_x(const StepContext& context, const Weights& weights,
+                        const at::Tensor& dgate_up) const;
+  void backward_gate_up_weight(const StepContext& context, const Gradients& gradients,
+                               const at::Tensor& dgate_up, const at::Tensor& x) const;
+
+ private:
+  size_t gate_up_, down_;
+};
+
+}  // namespace titan

@@ -1,0 +1,39 @@
+// The head: final norm, output projection and cross-entropy in one, over chunks of rows, so that
+// the logits never exist whole. Labels of -100 do not count. The loss is the sum of the rows'
+// losses times inverse_valid_tokens (1 / valid tokens of the global batch), as upstream.
+#pragma once
+
+#include "lib/model/decoder_config.hpp"
+#include "lib/model/module.hpp"
+
+namespace titan {
+
+class Head {
+ public:
+  // Rows of logits that exist at a time. Every chunk reads and writes the fp32 gradient of the
+  // output matrix once, so chunks are large; at 128256 entries this is 2.1 GB of bf16 logits.
+  static constexpr int64_t kChunkRows = 8192;
+
+  explicit Head(const DecoderConfig& config) : eps_(config.norm.eps) {}
+
+  static Unit declare(const DecoderConfig& config);
+
+  struct Result {
+    at::Tensor loss;  // scalar, fp32
+    at::Tensor dx;    // [T, D]
+  };
+  // x: [T, D]; labels: int32 [T]; inverse_valid_tokens: fp32 scalar on the device.
+  Result forward_backward(const StepContext& context, const Weights& weights,
+                          const Gradients& gradients, const at::Tensor& x, const at::Tensor& labels,
+                          const at::Tensor& inverse_valid_tokens) const;
+  at::Tensor forward(const StepContext& context, const Weights& weights, const at::Tensor& x,
+                     const at::Tensor& labels, const at::Tensor& inverse_valid_tokens) const;
+  // [T, V], for comparisons with other implementations.
+  at::Tensor logits(const StepContext& context, const Weights& weights, const at::Tensor& x) const;
+
+ private:
+  enum Index : size_t { kNorm, kOutput };
+  double eps_;
+};
+
+}  // namespace titan

@@ -1,0 +1,43 @@
+// Parameters and the units in which they are gathered. A Parameter is one matrix (or vector) that
+// computes as one; its members are the named tensors that users, checkpoints and filters see, lying
+// one below another in its rows (wq, wk, wv; w1, w3). Most parameters have one member.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lib/ops/initialise.hpp"
+
+namespace titan {
+
+struct ParameterMember {
+  std::string name;  // "layers.0.attention.wq.weight"
+  int64_t rows = 0;
+  ops::Initializer initializer;
+};
+
+struct Parameter {
+  std::vector<ParameterMember> members;
+  std::vector<int64_t> shape;  // [rows of all members, columns], or [rows] for a vector
+
+  // Declared above, allocated by the Sharder. On one rank each covers the whole shape.
+  at::Tensor master;               // training.dtype
+  at::Tensor exp_avg, exp_avg_sq;  // the optimizer's moments
+  at::Tensor compute;   // mixed_precision_param; the master itself where the dtypes are equal
+  at::Tensor gradient;  // defined from the unit's backward until the optimizer step
+
+  int64_t size() const;
+  // The rows of `tensor` (master, moments, gradient) that belong to member `index`.
+  at::Tensor member_rows(const at::Tensor& tensor, size_t index) const;
+};
+
+// What is gathered together: the embedding, a block, or the head (norm + output).
+struct Unit {
+  std::string name;
+  std::vector<Parameter> parameters;
+};
+
+}  // namespace titan

@@ -1,0 +1,82 @@
+#include "lib/parallel/sharder.hpp"
+
+#include <ATen/ATen.h>
+
+namespace titan {
+
+Sharder::Sharder(std::vector<Unit> units, const SharderConfig& config, const ops::Device& device)
+    : units_(std::move(units)), config_(config), device_(device.torch()) {
+  auto options = at::TensorOptions().device(device_);
+  for (Parameter* parameter : parameters()) {
+    parameter->master = at::empty(parameter->shape, options.dtype(config_.parameter_dtype));
+    parameter->compute = config_.compute_dtype == config_.parameter_dtype
+                             ? parameter->master
+                             : at::empty(parameter->shape, options.dtype(config_.compute_dtype));
+  }
+}
+
+std::vector<Parameter*> Sharder::parameters() {
+  std::vector<Parameter*> all;
+  for (Unit& unit : units_) {
+    for (Parameter& parameter : unit.parameters) all.push_back(&parameter);
+  }
+  return all;
+}
+
+void Sharder::initialise(uint64_t seed) {
+  for (Parameter* parameter : parameters()) {
+    for (size_t index = 0; index < parameter->members.size(); ++index) {
+      const ParameterMember& member = parameter->members[index];
+      ops::initialise_(parameter->member_rows(parameter->master, index), member.initializer, seed,
+                       member.name, /*first_global_index=*/0);
+    }
+  }
+  refresh_compute();
+}
+
+void Sharder::allocate_moments() {
+  for (Parameter* parameter : parameters()) {
+    parameter->exp_avg = at::zeros_like(parameter->master);
+    parameter->exp_avg_sq = at::zeros_like(parameter->master);
+  }
+}
+
+void Sharder::refresh_compute() {
+  for (Parameter* parameter : parameters()) {
+    if (!parameter->compute.is_same(parameter->master)) {
+      parameter->compute.copy_(parameter->master);
+    }
+  }
+}
+
+Weights Sharder::weights(size_t unit) const {
+  Weights weights;
+  for (const Parameter& parameter : units_[unit].parameters) weights.push_back(parameter.compute);
+  return weights;
+}
+
+at::ScalarType Sharder::gradient_dtype(const Unit& unit, const Parameter& parameter) const {
+  bool block_matrix = unit.name.starts_with("layers.") && parameter.shape.size() == 2;
+  if (block_matrix && config_.micro_batches == 1) return config_.compute_dtype;
+  return config_.compute_dtype == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+Gradients Sharder::gradients(size_t index) {
+  Unit& unit = units_[index];
+  Gradients gradients{.tensors = {}, .accumulate = unit.parameters.front().gradient.defined()};
+  for (Parameter& parameter : unit.parameters) {
+    if (!parameter.gradient.defined()) {
+      parameter.gradient =
+          at::empty(parameter.shape,
+                    at::TensorOptions().device(device_).dtype(gradient_dtype(unit, parameter)));
+    }
+    gradients.tensors.push_back(parameter.gradient);
+  }
+  return gradients;
+}
+
+void Sharder::release_gradients() {
+  for (Parameter* parameter : parameters()) parameter->gradient.reset();
+}
+
+}  // namespace titan

@@ -1,0 +1,62 @@
+// Owns the storage of the parameters and stands between it and the walk over the units: gathers a
+// unit's weights before it computes, gives its gradients a place, and reduces them afterwards.
+// One rank holds everything, so gathering and reducing have nothing to move yet; the walk is
+// written as it is for many ranks. All methods are called from the training thread.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "lib/ops/device.hpp"
+#include "lib/parallel/parameter.hpp"
+
+namespace titan {
+
+// A unit's tensors in the order of its parameters, in the compute dtype.
+using Weights = std::vector<at::Tensor>;
+
+// Where a unit's backward writes. With `accumulate` it adds to what earlier micro-batches left.
+struct Gradients {
+  std::vector<at::Tensor> tensors;
+  bool accumulate = false;
+  at::Tensor operator[](size_t index) const { return tensors[index]; }
+};
+
+struct SharderConfig {
+  at::ScalarType parameter_dtype = at::kFloat;  // masters and moments
+  at::ScalarType compute_dtype = at::kBFloat16;
+  // Micro-batches per optimizer step. With one, the gradient of a block's matrix is stored in the
+  // compute dtype, which is what the matmul's rounding leaves of it anyway.
+  int64_t micro_batches = 1;
+};
+
+class Sharder {
+ public:
+  // Allocates masters and compute copies of every parameter, uninitialised.
+  Sharder(std::vector<Unit> units, const SharderConfig& config, const ops::Device& device);
+
+  std::vector<Unit>& units() { return units_; }
+  // Every parameter of every unit, in order.
+  std::vector<Parameter*> parameters();
+
+  // Draws initial values from (seed, member name, global index) and refreshes the compute copies.
+  void initialise(uint64_t seed);
+  void allocate_moments();
+  // After the masters were written by something other than the optimizer (a checkpoint).
+  void refresh_compute();
+
+  Weights weights(size_t unit) const;
+  // Allocates the gradients on the first call of a step; accumulates on the later ones.
+  Gradients gradients(size_t unit);
+  // The dtype in which the gradient of parameter `index` of `unit` is stored.
+  at::ScalarType gradient_dtype(const Unit& unit, const Parameter& parameter) const;
+  // Frees all gradients: after the optimizer step.
+  void release_gradients();
+
+ private:
+  std::vector<Unit> units_;
+  SharderConfig config_;
+  at::Device device_;
+};
+
+}  // namespace titan

@@ -1,0 +1,46 @@
+// One micro-batch through the model: the walk over the units forward, then in reverse backward.
+#pragma once
+
+#include "lib/model/decoder.hpp"
+
+namespace titan {
+
+// On the compute device.
+struct MicroBatch {
+  at::Tensor tokens;  // int32 [batch * seq_len]
+  at::Tensor labels;  // int32 [batch * seq_len], -100 where a position does not count
+  int64_t batch = 0;
+  int64_t seq_len = 0;
+};
+
+class Step {
+ public:
+  // All by reference: they outlive the step.
+  Step(const Decoder& decoder, const DecoderConfig& config, Sharder& sharder,
+       const ops::Device& device);
+
+  // Leaves gradients with the sharder (adding to those of earlier micro-batches) and returns the
+  // loss, a scalar on the device: the sum over the micro-batch times inverse_valid_tokens.
+  // Enqueues only; never waits for the device.
+  at::Tensor forward_backward(const MicroBatch& micro_batch,
+                              const at::Tensor& inverse_valid_tokens);
+
+  // The loss alone, keeping nothing.
+  at::Tensor evaluate(const MicroBatch& micro_batch, const at::Tensor& inverse_valid_tokens);
+
+  // [T, V] logits.
+  at::Tensor logits(const MicroBatch& micro_batch);
+
+ private:
+  StepContext context(const MicroBatch& micro_batch);
+  at::Tensor forward(const StepContext& context, const MicroBatch& micro_batch,
+                     std::vector<std::unique_ptr<Block::Saved>>* saved);
+
+  const Decoder& decoder_;
+  const DecoderConfig& config_;
+  Sharder& sharder_;
+  const ops::Device& device_;
+  at::Tensor rope_table_;
+};
+
+}  // namespace titan
