@@ -1,0 +1,3 @@
+#include <torch/torch.h>
+#include "lib/config/job_config.hpp"
+#include "lib/ops/op.hpp"

@@ -1,0 +1,3 @@
+#include <ATen/ATen.h>
+#include "lib/ops/op.hpp"
+#include "error.hpp"

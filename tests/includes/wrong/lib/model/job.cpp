@@ -1,0 +1,2 @@
+#include "lib/config/job_config.hpp"
+#include <lib/ops/op.hpp>
