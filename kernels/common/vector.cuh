@@ -27,9 +27,22 @@ __device__ Vector<T> load_vector(const T* address) {
   return {*reinterpret_cast<const uint4*>(address)};
 }
 
+// To device memory. In PTX, since the compiler splits a plain 16-byte assignment into four stores
+// when that suits its schedule.
 template <class T>
 __device__ void store_vector(T* address, const Vector<T>& vector) {
-  *reinterpret_cast<uint4*>(address) = vector.bits;
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(address)),
+               "r"(vector.bits.x), "r"(vector.bits.y), "r"(vector.bits.z), "r"(vector.bits.w)
+               : "memory");
+}
+
+// Hides from the compiler that `vector` is unchanged, so that it unpacks again instead of keeping
+// the unpacked values alive, which take twice the registers.
+template <class T>
+__device__ void stay_packed(Vector<T>& vector) {
+  asm volatile(""
+               : "+r"(vector.bits.x), "+r"(vector.bits.y), "+r"(vector.bits.z),
+                 "+r"(vector.bits.w));
 }
 
 __device__ inline void unpack(const Vector<float>& vector, float (&values)[4]) {

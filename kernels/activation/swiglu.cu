@@ -1,0 +1,148 @@
+// SwiGLU. Bytes for each row of F bf16 values: forward reads gate and up and writes h (6 F);
+// backward reads gate, up and dh and writes dgate, dup and h (12 F). At T 16384, F 14336 and 85 %
+// of a 4.30 TB/s copy: forward 386 us, backward 771 us.
+//
+// A thread takes one 16-byte column of a few rows, so that its loads are in flight together.
+#include <algorithm>
+#include <type_traits>
+
+#include "kernels/activation/swiglu.hpp"
+#include "kernels/common/cuda_check.hpp"
+#include "kernels/common/reduce.cuh"
+#include "kernels/common/vector.cuh"
+
+namespace titan::kernels {
+namespace {
+
+constexpr int kMaxThreads = 256;
+constexpr int kForwardRows = 4;   // 8 loads in flight for each thread
+constexpr int kBackwardRows = 2;  // 6 loads
+
+// The fast exponential and division are within a few units of fp32's last place: far below the
+// rounding to bf16, but not below that to fp32.
+template <class T>
+__device__ float sigmoid(float x) {
+  if constexpr (std::is_same_v<T, float>) {
+    return 1.0f / (1.0f + expf(-x));
+  } else {
+    return __fdividef(1.0f, 1.0f + __expf(-x));
+  }
+}
+
+// Blocks lie row group by row group, `column_blocks` to each.
+struct Tiling {
+  int threads;
+  int64_t column_blocks;
+  int64_t blocks;
+};
+
+template <class T>
+Tiling tile(int64_t rows, int64_t cols, int rows_per_thread) {
+  const int64_t vectors = cols / kVectorWidth<T>;
+  const int64_t threads =
+      std::min<int64_t>(kMaxThreads, (vectors + kWarpSize - 1) / kWarpSize * kWarpSize);
+  const int64_t column_blocks = (vectors + threads - 1) / threads;
+  const int64_t row_groups = (rows + rows_per_thread - 1) / rows_per_thread;
+  return {static_cast<int>(threads), column_blocks, row_groups * column_blocks};
+}
+
+template <class T>
+__global__ void __launch_bounds__(kMaxThreads)
+    swiglu_forward_kernel(const SwigluForward<T> p, unsigned column_blocks) {
+  constexpr int kWidth = kVectorWidth<T>;
+  const int64_t column =
+      (static_cast<int64_t>(blockIdx.x % column_blocks) * blockDim.x + threadIdx.x) * kWidth;
+  if (column >= p.cols) return;
+  const int64_t first_row = static_cast<int64_t>(blockIdx.x / column_blocks) * kForwardRows;
+
+  Vector<T> gate[kForwardRows], up[kForwardRows];
+#pragma unroll
+  for (int k = 0; k < kForwardRows; ++k) {
+    const int64_t row = first_row + k;
+    if (row >= p.rows) break;
+    const T* address = p.gate_up + row * 2 * p.cols + column;
+    gate[k] = load_vector(address);
+    up[k] = load_vector(address + p.cols);
+  }
+#pragma unroll
+  for (int k = 0; k < kForwardRows; ++k) {
+    const int64_t row = first_row + k;
+    if (row >= p.rows) break;
+    float g[kWidth], u[kWidth], h[kWidth];
+    unpack(gate[k], g);
+    unpack(up[k], u);
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) h[i] = g[i] * sigmoid<T>(g[i]) * u[i];
+    store_vector(p.h + row * p.cols + column, pack<T>(h));
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kMaxThreads)
+    swiglu_backward_kernel(const SwigluBackward<T> p, unsigned column_blocks) {
+  constexpr int kWidth = kVectorWidth<T>;
+  const int64_t column =
+      (static_cast<int64_t>(blockIdx.x % column_blocks) * blockDim.x + threadIdx.x) * kWidth;
+  if (column >= p.cols) return;
+  const int64_t first_row = static_cast<int64_t>(blockIdx.x / column_blocks) * kBackwardRows;
+
+  Vector<T> gate[kBackwardRows], up[kBackwardRows], dh[kBackwardRows];
+#pragma unroll
+  for (int k = 0; k < kBackwardRows; ++k) {
+    const int64_t row = first_row + k;
+    if (row >= p.rows) break;
+    const T* address = p.gate_up + row * 2 * p.cols + column;
+    gate[k] = load_vector(address);
+    up[k] = load_vector(address + p.cols);
+    dh[k] = load_vector(p.dh + row * p.cols + column);
+  }
+#pragma unroll
+  for (int k = 0; k < kBackwardRows; ++k) {
+    const int64_t row = first_row + k;
+    if (row >= p.rows) break;
+    float g[kWidth], u[kWidth], d[kWidth], h[kWidth];
+    unpack(gate[k], g);
+    unpack(up[k], u);
+    unpack(dh[k], d);
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) {
+      const float s = sigmoid<T>(g[i]);
+      const float silu = g[i] * s;
+      const float dgate = d[i] * u[i] * s * (1.0f + g[i] * (1.0f - s));
+      h[i] = silu * u[i];
+      u[i] = d[i] * silu;
+      g[i] = dgate;
+    }
+    T* address = p.gate_up + row * 2 * p.cols + column;
+    store_vector(address, pack<T>(g));
+    store_vector(address + p.cols, pack<T>(u));
+    store_vector(p.dh + row * p.cols + column, pack<T>(h));
+  }
+}
+
+}  // namespace
+
+template <class T>
+void swiglu_forward(const SwigluForward<T>& params, cudaStream_t stream) {
+  if (params.rows == 0) return;
+  const Tiling tiling = tile<T>(params.rows, params.cols, kForwardRows);
+  swiglu_forward_kernel<T><<<static_cast<unsigned>(tiling.blocks), tiling.threads, 0, stream>>>(
+      params, static_cast<unsigned>(tiling.column_blocks));
+  check_launch("swiglu_forward");
+}
+
+template <class T>
+void swiglu_backward(const SwigluBackward<T>& params, cudaStream_t stream) {
+  if (params.rows == 0) return;
+  const Tiling tiling = tile<T>(params.rows, params.cols, kBackwardRows);
+  swiglu_backward_kernel<T><<<static_cast<unsigned>(tiling.blocks), tiling.threads, 0, stream>>>(
+      params, static_cast<unsigned>(tiling.column_blocks));
+  check_launch("swiglu_backward");
+}
+
+template void swiglu_forward(const SwigluForward<float>&, cudaStream_t);
+template void swiglu_forward(const SwigluForward<__nv_bfloat16>&, cudaStream_t);
+template void swiglu_backward(const SwigluBackward<float>&, cudaStream_t);
+template void swiglu_backward(const SwigluBackward<__nv_bfloat16>&, cudaStream_t);
+
+}  // namespace titan::kernels
