@@ -1,0 +1,46 @@
+// Adam and AdamW over all parameters, with clipping by the global gradient norm and without a host
+// wait: the norm, the clip factor and the decision to skip an update that is not finite stay on the
+// device (formulas: torchtitan v0.2.2, components/optimizer.py and torch.optim).
+#pragma once
+
+#include <memory>
+
+#include "lib/ops/device.hpp"
+#include "lib/parallel/sharder.hpp"
+
+namespace titan {
+
+struct OptimizerConfig {
+  bool decoupled_weight_decay = true;  // AdamW; false: Adam, which adds weight_decay * p to g
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1e-8;
+  double weight_decay = 0.1;
+  double max_norm = 1.0;  // of all gradients together; the factor is min(1, max_norm / (norm + 1e-6))
+};
+
+class Optimizer {
+ public:
+  // `sharder` outlives the optimizer; its moments must be allocated.
+  Optimizer(const OptimizerConfig& config, Sharder& sharder, const ops::Device& device);
+  ~Optimizer();
+
+  // Clips and updates by the gradients that the sharder holds. With a non-finite gradient norm or
+  // `loss` (a scalar on the device) nothing changes and skipped() becomes 1. Enqueues only.
+  void step(double learning_rate, const at::Tensor& loss);
+
+  const at::Tensor& grad_norm() const;  // fp32 scalar of the last step, before clipping
+  const at::Tensor& skipped() const;    // int32 scalar of the last step
+
+  // Updates that were not skipped: the t of the bias corrections, kept on the device.
+  int64_t updates_sync() const;
+  void set_updates(int64_t updates);
+
+ private:
+  struct State;
+  OptimizerConfig config_;
+  Sharder& sharder_;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace titan
