@@ -1,0 +1,75 @@
+// tokenize_tool FOLDER: loads the tokenizer and answers texts on stdin with ids on stdout, for the
+// oracle tests. Numbers are 32-bit, little-endian. In: byte count, text; repeated. Out: id count,
+// ids; repeated; before the first the header: vocabulary size, count and ids of the document
+// prefix, and of the suffix. At the end stderr gets "bytes seconds": the texts' size and the time
+// inside encode().
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lib/base/error.hpp"
+#include "lib/data/tokenizer.hpp"
+
+namespace {
+
+void write_ids(std::FILE* out, std::span<const int32_t> ids) {
+  uint32_t count = static_cast<uint32_t>(ids.size());
+  std::fwrite(&count, sizeof count, 1, out);
+  std::fwrite(ids.data(), sizeof(int32_t), ids.size(), out);
+}
+
+int run(const char* folder) {
+  // The log writes to stdout, where the ids go: keep the descriptor and send the log to stderr.
+  std::FILE* out = ::fdopen(::dup(STDOUT_FILENO), "wb");
+  ::dup2(STDERR_FILENO, STDOUT_FILENO);
+
+  auto tokenizer = titan::load_tokenizer(folder);
+  uint32_t vocab_size = static_cast<uint32_t>(tokenizer->vocab_size());
+  std::fwrite(&vocab_size, sizeof vocab_size, 1, out);
+  write_ids(out, tokenizer->document_prefix());
+  write_ids(out, tokenizer->document_suffix());
+
+  uint32_t bytes = 0;
+  size_t total = 0;
+  std::chrono::duration<double> spent{0};
+  std::string text;
+  std::vector<int32_t> ids;
+  while (std::fread(&bytes, sizeof bytes, 1, stdin) == 1) {
+    text.resize(bytes);
+    if (std::fread(text.data(), 1, bytes, stdin) != bytes) {
+      std::fprintf(stderr, "stdin ends inside a text\n");
+      return 1;
+    }
+    ids.clear();
+    auto start = std::chrono::steady_clock::now();
+    tokenizer->encode(text, ids);
+    spent += std::chrono::steady_clock::now() - start;
+    total += bytes;
+    write_ids(out, ids);
+  }
+  std::fclose(out);
+  std::fprintf(stderr, "%zu %.6f\n", total, spent.count());
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: tokenize_tool FOLDER <texts >ids\n");
+    return 2;
+  }
+  try {
+    return run(argv[1]);
+  } catch (const titan::InputError& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 2;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+}
