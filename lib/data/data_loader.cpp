@@ -1,0 +1,219 @@
+#include "lib/data/data_loader.hpp"
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "lib/base/error.hpp"
+#include "lib/base/log.hpp"
+#include "lib/data/fingerprint.hpp"
+#include "lib/data/global_order.hpp"
+#include "lib/data/per_rank_stream.hpp"
+#include "lib/data/prefetch.hpp"
+#include "lib/data/source.hpp"
+#include "lib/data/token_cache.hpp"
+#include "lib/data/token_files.hpp"
+
+namespace titan {
+namespace {
+
+using nlohmann::json;
+
+constexpr int64_t kStateVersion = 1;
+constexpr const char* kStateHint =
+    "; the data can start anew with checkpoint.exclude_from_loading = [\"dataloader\"]";
+
+const char* name_of(DataOrder order) { return order == DataOrder::global ? "global" : "per_rank"; }
+
+void check(const DataConfig& config, int64_t global_batch) {
+  auto require = [&](bool condition, const char* key, int64_t value, const char* expected) {
+    if (!condition) {
+      throw InputError(concat(config.section, ".", key, " = ", value, ": expected ", expected));
+    }
+  };
+  require(config.seq_len > 0, "seq_len", config.seq_len, "at least 1");
+  require(config.local_batch_size > 0, "local_batch_size", config.local_batch_size, "at least 1");
+  TITAN_CHECK(config.rank >= 0 && config.rank < config.world_size, "data rank ", config.rank,
+              " of ", config.world_size);
+  TITAN_CHECK(config.vocab_size > 0 && config.prefetch_batches >= 0, "vocab_size ",
+              config.vocab_size, ", prefetch_batches ", config.prefetch_batches);
+  if (global_batch <= 0 || global_batch % (config.local_batch_size * config.world_size) != 0) {
+    throw InputError(concat(config.section, ".global_batch_size = ", global_batch,
+                            ": expected a multiple of local_batch_size * data-parallel ranks = ",
+                            config.local_batch_size, " * ", config.world_size));
+  }
+}
+
+void check_tokenizer(const DataConfig& config, const data::Source& source,
+                     const Tokenizer* tokenizer) {
+  if (tokenizer == nullptr) {
+    throw InputError(
+        concat(source.files.front().path.string(),
+               " is text, and there is no tokenizer for it: set model.hf_assets_path"));
+  }
+  if (tokenizer->vocab_size() > config.vocab_size) {
+    throw InputError(concat("the tokenizer has ", tokenizer->vocab_size(),
+                            " ids, the model's vocabulary only ", config.vocab_size,
+                            ": use the model's own tokenizer (model.hf_assets_path), or raise "
+                            "model.vocab_size"));
+  }
+}
+
+// Text becomes a token file, too: then both are read the same way.
+std::unique_ptr<BatchSource> open_global(const DataConfig& config, const data::Source& source,
+                                         const Tokenizer* tokenizer, int64_t global_batch) {
+  std::vector<data::TokenRun> runs;
+  std::string origin = source.describe();
+  if (data::is_text(source.format)) {
+    data::CachedTokens cached =
+        data::open_token_cache(source, *tokenizer, data::token_cache_folder(config.token_cache));
+    runs.push_back(cached.run);
+    origin += concat("; ", cached.documents, " documents");
+    if (cached.malformed > 0)
+      origin += concat(" and ", cached.malformed, " malformed ones skipped");
+    origin += concat("; tokens in ", cached.run.path.string());
+  } else {
+    for (const data::SourceFile& file : source.files) {
+      for (data::TokenRun& run : data::token_runs(file, source.format, config.token_dtype)) {
+        runs.push_back(std::move(run));
+      }
+    }
+  }
+  return std::make_unique<data::GlobalOrder>(data::TokenStream(std::move(runs), config.vocab_size),
+                                             config, global_batch, std::move(origin));
+}
+
+std::unique_ptr<BatchSource> open_per_rank(const DataConfig& config, const data::Source& source,
+                                           std::shared_ptr<const Tokenizer> tokenizer) {
+  if (!data::is_text(source.format)) {
+    throw InputError(concat("training.data_order = \"per_rank\" is for text; ",
+                            source.files.front().path.string(),
+                            " is a token file, which starts at once in \"global\" order as well"));
+  }
+  if (!config.endless) {
+    throw InputError(concat(config.section,
+                            ": one pass over the data needs training.data_order = "
+                            "\"global\": in \"per_rank\" order the ranks would end after different "
+                            "numbers of steps"));
+  }
+  return std::make_unique<data::PerRankStream>(source, std::move(tokenizer), config);
+}
+
+// What a resumed run compares: enough to say what changed, whatever the number of files.
+json fingerprint_of(const data::Source& source, const Tokenizer* tokenizer) {
+  data::Fingerprint names;
+  for (const data::SourceFile& file : source.files) {
+    names.add(file.path.filename().string()).add(file.size);
+  }
+  return {{"format", data::name_of(source.format)},
+          {"files", source.files.size()},
+          {"bytes", source.bytes()},
+          {"names_and_sizes", names.hex()},
+          {"tokenizer", data::is_text(source.format) ? tokenizer->fingerprint() : ""}};
+}
+
+void warn_of_changes(const std::string& name, const json& saved, const json& now) {
+  std::string changes;
+  for (const auto& [key, value] : now.items()) {
+    json before = saved.is_object() ? saved.value(key, json()) : json();
+    if (before != value) {
+      changes += concat(changes.empty() ? "" : ", ", key, " (", before.dump(), " then, ",
+                        value.dump(), " now)");
+    }
+  }
+  if (!changes.empty()) {
+    log::warning(concat("The data of ", name,
+                        " is not what the checkpoint was trained on; changed: ", changes,
+                        ". Going on from the same place in it"));
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<DataLoader> DataLoader::open(const DataConfig& config,
+                                             std::shared_ptr<const Tokenizer> tokenizer,
+                                             std::optional<int64_t> global_batch) {
+  int64_t smallest_step = config.local_batch_size * config.world_size;
+  check(config, global_batch.value_or(smallest_step));
+  data::Source source =
+      data::find_source(config.section, config.dataset, config.dataset_path, config.shipped_corpus);
+  if (data::is_text(source.format)) check_tokenizer(config, source, tokenizer.get());
+
+  std::unique_ptr<DataLoader> loader(new DataLoader);
+  loader->name_ = source.dataset;
+  loader->order_ = config.data_order;
+  loader->fingerprint_ = std::make_unique<json>(fingerprint_of(source, tokenizer.get()));
+  loader->micro_batches_per_step_ = global_batch.value_or(smallest_step) / smallest_step;
+  loader->prefetch_batches_ = config.prefetch_batches;
+  loader->source_ =
+      config.data_order == DataOrder::global
+          ? open_global(config, source, tokenizer.get(), global_batch.value_or(smallest_step))
+          : open_per_rank(config, source, std::move(tokenizer));
+  loader->start({});
+  return loader;
+}
+
+DataLoader::~DataLoader() = default;
+
+void DataLoader::start(const DataPosition& position) {
+  prefetcher_.reset();
+  source_->seek(position);
+  position_ = std::make_unique<DataPosition>(position);
+  micro_batch_ = 0;
+  if (prefetch_batches_ > 0)
+    prefetcher_ = std::make_unique<Prefetcher>(*source_, prefetch_batches_);
+}
+
+bool DataLoader::next(Batch& batch) {
+  auto begin = std::chrono::steady_clock::now();
+  DataPosition position;
+  bool found = prefetcher_ ? prefetcher_->next(batch, position) : source_->next(batch);
+  if (!prefetcher_) position = source_->position();
+  seconds_waited_ +=
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (!found) return false;
+
+  if (++micro_batch_ == micro_batches_per_step_) {
+    micro_batch_ = 0;
+    if (position.epoch > position_->epoch) {
+      log::info(concat("Dataset ", name_, " is read again: epoch ", position.epoch, " begins"));
+    }
+    *position_ = position;
+  }
+  return true;
+}
+
+json DataLoader::state() const {
+  json state = source_->state_at(*position_);
+  state["version"] = kStateVersion;
+  state["order"] = name_of(order_);
+  state["source"] = *fingerprint_;
+  return state;
+}
+
+void DataLoader::restore(const json& state) try {
+  auto version = state.at("version").get<int64_t>();
+  if (version != kStateVersion) {
+    throw InputError(concat("the checkpoint's loader state has version ", version, ", expected ",
+                            kStateVersion, kStateHint));
+  }
+  auto order = state.at("order").get<std::string>();
+  if (order != name_of(order_)) {
+    throw InputError(concat("the checkpoint was written with training.data_order = \"", order,
+                            "\", this run has \"", name_of(order_), "\"", kStateHint));
+  }
+  DataPosition position = source_->position_of(state);
+  for (int64_t number :
+       {position.epoch, position.file, position.line, position.document, position.token}) {
+    if (number < 0)
+      throw InputError(concat("the checkpoint's loader state has ", number, kStateHint));
+  }
+  warn_of_changes(name_, state.at("source"), *fingerprint_);
+  start(position);
+} catch (const json::exception& error) {
+  throw InputError(
+      concat("the checkpoint's loader state cannot be read: ", error.what(), kStateHint));
+}
+
+std::string DataLoader::describe() const { return source_->describe(); }
+
+}  // namespace titan
