@@ -11,9 +11,9 @@
 
 #include <cstdint>
 
-namespace titan::kernels {
+#include "kernels/loss/ignored_label.hpp"
 
-inline constexpr int32_t kIgnoredLabel = -100;
+namespace titan::kernels {
 
 template <class T>
 struct CrossEntropy {

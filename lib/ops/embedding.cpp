@@ -1,0 +1,89 @@
+#include "lib/ops/embedding.hpp"
+
+#include <ATen/ATen.h>
+
+#include "lib/ops/device.hpp"
+#include "lib/ops/element_type.hpp"
+
+#if TITAN_CUDA
+#include "kernels/embedding/embedding.hpp"
+#endif
+
+namespace titan::ops {
+namespace {
+
+#if TITAN_CUDA
+
+at::Tensor forward_cuda(const at::Tensor& tokens, const at::Tensor& weight) {
+  at::Tensor out = at::empty({tokens.size(0), weight.size(1)}, weight.options());
+  for_element_type("embedding", weight, [&]<class T>() {
+    kernels::embedding_forward<T>({.tokens = elements<const int32_t>(tokens),
+                                   .weight = elements<const T>(weight),
+                                   .out = elements<T>(out),
+                                   .count = tokens.size(0),
+                                   .vocabulary = weight.size(0),
+                                   .width = weight.size(1)},
+                                  current_stream());
+  });
+  return out;
+}
+
+void backward_cuda(const at::Tensor& dx, const at::Tensor& tokens, const at::Tensor& dweight,
+                   bool accumulate) {
+  auto [sorted, positions] = at::sort(tokens, /*stable=*/true, /*dim=*/0, /*descending=*/false);
+  const at::Tensor vocabulary = at::arange(dweight.size(0) + 1, tokens.options());
+  const at::Tensor starts = at::searchsorted(sorted, vocabulary, /*out_int32=*/true);
+  const auto run = [&]<class Gradient, class Weight>() {
+    kernels::embedding_backward<Gradient, Weight>({.dx = elements<const Gradient>(dx),
+                                                   .positions = elements<const int64_t>(positions),
+                                                   .starts = elements<const int32_t>(starts),
+                                                   .dweight = elements<Weight>(dweight),
+                                                   .vocabulary = dweight.size(0),
+                                                   .width = dweight.size(1),
+                                                   .accumulate = accumulate},
+                                                  current_stream());
+  };
+  for_element_type("embedding_backward", dx, [&]<class Gradient>() {
+    if (dweight.scalar_type() == at::kFloat) {
+      run.template operator()<Gradient, float>();
+    } else {
+      run.template operator()<Gradient, Gradient>();
+    }
+  });
+}
+
+#endif
+
+}  // namespace
+
+at::Tensor embedding(const at::Tensor& tokens, const at::Tensor& weight) {
+  TITAN_CHECK(tokens.dim() == 1 && tokens.scalar_type() == at::kInt && tokens.is_contiguous() &&
+                  weight.dim() == 2 && weight.is_contiguous(),
+              "embedding: expected int32 tokens[T] and contiguous weight[V, D], got tokens",
+              tokens.sizes(), " ", tokens.scalar_type(), ", weight", weight.sizes());
+#if TITAN_CUDA
+  if (weight.is_cuda()) return forward_cuda(tokens, weight);
+#endif
+  return at::embedding(weight, tokens);
+}
+
+void embedding_backward(const at::Tensor& dx, const at::Tensor& tokens, at::Tensor dweight,
+                        bool accumulate) {
+  TITAN_CHECK(
+      tokens.dim() == 1 && tokens.scalar_type() == at::kInt && tokens.is_contiguous() &&
+          dx.dim() == 2 && dx.is_contiguous() && dx.size(0) == tokens.size(0) &&
+          dweight.dim() == 2 && dweight.is_contiguous() && dweight.size(1) == dx.size(1) &&
+          (dweight.scalar_type() == at::kFloat || dweight.scalar_type() == dx.scalar_type()),
+      "embedding_backward: expected int32 tokens[T], contiguous dx[T, D] and dweight[V, D] ",
+      "in fp32 or dx's dtype, got tokens", tokens.sizes(), " ", tokens.scalar_type(), ", dx",
+      dx.sizes(), " ", dx.scalar_type(), ", dweight", dweight.sizes(), " ", dweight.scalar_type());
+#if TITAN_CUDA
+  if (dx.is_cuda()) return backward_cuda(dx, tokens, dweight, accumulate);
+#endif
+  const at::Tensor sum = at::embedding_dense_backward(dx.to(compute_type(dx)), tokens,
+                                                      dweight.size(0), /*padding_idx=*/-1,
+                                                      /*scale_grad_by_freq=*/false);
+  accumulate ? dweight.add_(sum) : dweight.copy_(sum);
+}
+
+}  // namespace titan::ops

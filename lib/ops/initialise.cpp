@@ -1,0 +1,112 @@
+#include "lib/ops/initialise.hpp"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <limits>
+#include <numbers>
+
+#include "kernels/init/initial_value.hpp"
+#include "lib/base/error.hpp"
+#include "lib/ops/device.hpp"
+#include "lib/ops/element_type.hpp"
+
+#if TITAN_CUDA
+#include "kernels/init/initialise.hpp"
+#endif
+
+namespace titan::ops {
+namespace {
+
+// FNV-1a, 64 bits.
+uint64_t hash(std::string_view text) {
+  uint64_t result = 0xcbf29ce484222325u;
+  for (const char character : text) {
+    result = (result ^ static_cast<unsigned char>(character)) * 0x100000001b3u;
+  }
+  return result;
+}
+
+double normal_cdf(double x) { return 0.5 * std::erfc(-x / std::numbers::sqrt2); }
+
+kernels::InitialDistribution distribution(const Initializer& initializer) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  kernels::InitialDistribution result{.mean = initializer.mean,
+                                      .std = initializer.std,
+                                      .low = -kInfinity,
+                                      .high = kInfinity,
+                                      .cdf_low = 0.0,
+                                      .cdf_high = 1.0};
+  if (initializer.kind == Initializer::Kind::kConstant) {
+    result.std = 0.0;
+    return result;
+  }
+  TITAN_CHECK(initializer.std > 0.0, "initialise_: std must be positive, got ", initializer.std);
+  if (initializer.kind == Initializer::Kind::kTruncatedNormal) {
+    TITAN_CHECK(initializer.low < initializer.high, "initialise_: the cut [", initializer.low, ", ",
+                initializer.high, "] is empty");
+    result.low = initializer.low;
+    result.high = initializer.high;
+    result.cdf_low = normal_cdf((initializer.low - initializer.mean) / initializer.std);
+    result.cdf_high = normal_cdf((initializer.high - initializer.mean) / initializer.std);
+  }
+  return result;
+}
+
+struct Block {
+  kernels::InitialDistribution distribution;
+  uint64_t seed;
+  uint64_t stream;
+  int64_t first_index;
+};
+
+template <class T>
+void fill_cpu(const at::Tensor& out, const Block& block) {
+  T* values = out.data_ptr<T>();
+  constexpr int64_t kGrain = 4 * 1024;
+  at::parallel_for(0, out.numel(), kGrain, [&](int64_t begin, int64_t end) {
+    const int64_t last = block.first_index + end;
+    for (int64_t index = block.first_index + begin; index < last;) {
+      const kernels::PhiloxBlock bits = kernels::initial_bits(block.seed, block.stream, index / 4);
+      do {
+        const double value = kernels::initial_value(block.distribution, bits.words[index % 4]);
+        values[index - block.first_index] = static_cast<T>(value);
+      } while (++index < last && index % 4 != 0);
+    }
+  });
+}
+
+}  // namespace
+
+void initialise_(at::Tensor out, const Initializer& initializer, uint64_t seed,
+                 std::string_view parameter_name, int64_t first_global_index) {
+  TITAN_CHECK(out.is_contiguous() && first_global_index >= 0,
+              "initialise_: expected a contiguous block and an index from 0, got sizes ",
+              out.sizes(), ", strides ", out.strides(), ", index ", first_global_index);
+  const Block block{distribution(initializer), seed, hash(parameter_name), first_global_index};
+#if TITAN_CUDA
+  if (out.is_cuda()) {
+    return for_element_type("initialise_", out, [&]<class T>() {
+      kernels::initialise<T>({.out = elements<T>(out),
+                              .count = out.numel(),
+                              .distribution = block.distribution,
+                              .seed = block.seed,
+                              .stream = block.stream,
+                              .first_index = block.first_index},
+                             current_stream());
+    });
+  }
+#endif
+  switch (out.scalar_type()) {
+    case at::kFloat:
+      return fill_cpu<float>(out, block);
+    case at::kBFloat16:
+      return fill_cpu<at::BFloat16>(out, block);
+    case at::kDouble:
+      return fill_cpu<double>(out, block);
+    default:
+      throw Error(concat("initialise_: expected bf16, fp32 or fp64, got ", out.scalar_type()));
+  }
+}
+
+}  // namespace titan::ops
