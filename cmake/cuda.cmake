@@ -12,9 +12,12 @@ if(CMAKE_CUDA_COMPILER)
   enable_language(CUDA)
   find_package(CUDAToolkit REQUIRED)
   set(TITAN_CUDA ON)
-  # CMake 3.25 has no CUDA20 dialect for this compiler, so the flag is given by hand.
+  # CMake 3.25 does not know how this compiler is asked for C++20.
+  set(CMAKE_CUDA_STANDARD 20)
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
   target_compile_options(titan_options INTERFACE
-    $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 -Xcompiler=-Wall,-Wextra --expt-relaxed-constexpr>)
+    $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra --expt-relaxed-constexpr>)
 else()
   set(TITAN_CUDA OFF)
   if(NOT TITAN_FUZZ)

@@ -20,7 +20,12 @@ target_link_directories(titan_torch INTERFACE ${TITAN_TORCH_DIR}/lib)
 target_link_options(titan_torch INTERFACE LINKER:--no-as-needed LINKER:--disable-new-dtags)
 target_link_libraries(titan_torch INTERFACE torch torch_cpu c10)
 if(TITAN_CUDA)
-  target_link_libraries(titan_torch INTERFACE torch_cuda c10_cuda CUDA::cudart CUDA::cublasLt)
+  # cuBLASLt of the wheels where bootstrap.sh put them, else the system's (which then has the same version).
+  set(wheels ${site}/nvidia/cu13)
+  find_path(TITAN_CUBLASLT_INCLUDE cublasLt.h PATHS ${wheels}/include ${CUDAToolkit_INCLUDE_DIRS} NO_DEFAULT_PATH REQUIRED)
+  find_library(TITAN_CUBLASLT libcublasLt.so.13 PATHS ${wheels}/lib ${CUDAToolkit_LIBRARY_DIR} NO_DEFAULT_PATH REQUIRED)
+  target_include_directories(titan_torch SYSTEM INTERFACE ${TITAN_CUBLASLT_INCLUDE})
+  target_link_libraries(titan_torch INTERFACE torch_cuda c10_cuda CUDA::cudart ${TITAN_CUBLASLT})
 endif()
 set(CMAKE_BUILD_RPATH ${TITAN_TORCH_DIR}/lib ${site}/nvidia/cusparselt/lib ${site}/nvidia/nvshmem/lib
     ${site}/nvidia/cu13/lib ${site}/nvidia/cudnn/lib ${site}/nvidia/nccl/lib)
