@@ -1,6 +1,7 @@
 #include "lib/metrics/memory_snapshot.hpp"
 
 #include <atomic>
+#include <iomanip>
 #include <string>
 #include <utility>
 
@@ -40,8 +41,8 @@ void MemorySnapshots::Recording::dump(const std::string& iteration) const {
     const double start = monotonic_seconds();
     std::filesystem::create_directories(path.parent_path());
     write_file_atomically(path, torch::cuda::_memory_snapshot_pickled());
-    log::info(concat("Memory snapshot saved at ", path.string(), " in ",
-                     monotonic_seconds() - start, " seconds"));
+    log::info(concat("Memory snapshot saved at ", path.string(), " in ", std::fixed,
+                     std::setprecision(2), monotonic_seconds() - start, " seconds"));
   } catch (const std::exception& error) {
     log::warning(concat("Memory snapshot not saved: ", error.what()));
   }

@@ -3,6 +3,13 @@
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/profiler_kineto.h>
 
+#if TITAN_CUDA
+#include <cuda_runtime_api.h>
+#endif
+
+#include <algorithm>
+#include <fstream>
+#include <iomanip>
 #include <optional>
 #include <set>
 #include <string>
@@ -20,13 +27,17 @@ using torch::profiler::impl::ActivityType;
 
 namespace {
 
-// Kineto writes the trace itself and reports no failure, so the file is checked: a whole one ends
-// with the bracket that closes it.
+// Kineto writes the trace itself and reports no failure, so the file is looked at: the trace's name
+// is the last thing that it writes.
 void check_trace_is_whole(const std::filesystem::path& path) {
-  const std::string content = read_file(path);
-  const size_t last = content.find_last_not_of(" \n");
-  TITAN_CHECK(last != content.npos && content[last] == '}', "cannot write all of ", path.string(),
-              ": is the disk full?");
+  const size_t longest_ending = path.string().size() + 100;
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  const auto size = static_cast<size_t>(std::max<std::streamoff>(file.tellg(), 0));
+  std::string ending(std::min(size, longest_ending), '\0');
+  file.seekg(static_cast<std::streamoff>(size - ending.size()))
+      .read(ending.data(), std::ssize(ending));
+  TITAN_CHECK(file && ending.find("\"traceName\"") != ending.npos && ending.ends_with('}'),
+              "cannot write all of ", path.string(), ": is the disk full?");
 }
 
 }  // namespace
@@ -39,9 +50,11 @@ class Profiler::Session {
   }
 
   ~Session() {
-    if (phase_ == Phase::kRecord) save();
-    if (phase_ == Phase::kWarmup) {
-      enable();
+    step_scope_.reset();
+    if (phase_ == Phase::kWarmup) enable();  // only what is enabled can be disabled
+    if (phase_ == Phase::kRecord && completed_steps_ > recording_since_) {
+      save();
+    } else if (phase_ != Phase::kWait) {
       kineto::disableProfiler();
     }
   }
@@ -68,7 +81,10 @@ class Profiler::Session {
 
   void enter(Phase next) {
     if (next != Phase::kWait && phase_ == Phase::kWait) prepare();
-    if (next == Phase::kRecord && phase_ != Phase::kRecord) enable();
+    if (next == Phase::kRecord && phase_ != Phase::kRecord) {
+      enable();
+      recording_since_ = completed_steps_;
+    }
     phase_ = next;
     if (phase_ == Phase::kRecord) {
       step_scope_.emplace(at::RecordScope::USER_SCOPE);
@@ -89,8 +105,15 @@ class Profiler::Session {
     return chosen;
   }
 
+  // Kernels of the recorded steps may still be queued: what has not run yet would be missing.
+  void wait_for_gpu_sync() const {
+#if TITAN_CUDA
+    if (config_.cuda) cudaDeviceSynchronize();
+#endif
+  }
+
   void save() {
-    step_scope_.reset();
+    wait_for_gpu_sync();
     const std::filesystem::path path = config_.folder / concat("iteration_", completed_steps_) /
                                        concat("rank", config_.rank, "_trace.json");
     std::filesystem::path temporary = path;
@@ -102,9 +125,10 @@ class Profiler::Session {
       std::filesystem::create_directories(path.parent_path());
       result->save(temporary.string());
       check_trace_is_whole(temporary);
+      sync_descriptor(open_for_reading(temporary).get(), temporary);
       std::filesystem::rename(temporary, path);
-      log::info(
-          concat("Finished dumping profiler traces in ", monotonic_seconds() - start, " seconds"));
+      log::info(concat("Finished dumping profiler traces in ", std::fixed, std::setprecision(2),
+                       monotonic_seconds() - start, " seconds"));
     } catch (const std::exception& error) {
       std::error_code absent;
       std::filesystem::remove(temporary, absent);
@@ -114,6 +138,7 @@ class Profiler::Session {
 
   Config config_;
   int64_t completed_steps_;
+  int64_t recording_since_ = 0;  // the steps that were completed when the recording began
   Phase phase_ = Phase::kWait;
   std::optional<at::RecordFunction> step_scope_;
 };

@@ -2,14 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 
-#include <csignal>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <vector>
 
 #include "lib/base/file.hpp"
+#include "tests/unit/metrics/file_size_limit.hpp"
 #include "tests/unit/metrics/temporary_folder.hpp"
 
 namespace titan {
@@ -86,26 +85,6 @@ TEST(MetricsLogger, OnlyTheMetricsRankWritesUnlessAllDo) {
   EXPECT_THAT(tb->path().filename().string(), testing::MatchesRegex("[0-9]{8}-[0-9]{4}"));
   EXPECT_TRUE(std::filesystem::is_directory(tb->path() / "rank_1"));
 }
-
-// While alive, no file of this process may grow beyond `bytes`: a disk that fills up in mid-record.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) {
-    ::getrlimit(RLIMIT_FSIZE, &before_);
-    rlimit limited = before_;
-    limited.rlim_cur = bytes;
-    handler_ = std::signal(SIGXFSZ, SIG_IGN);
-    ::setrlimit(RLIMIT_FSIZE, &limited);
-  }
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &before_);
-    std::signal(SIGXFSZ, handler_);
-  }
-
- private:
-  rlimit before_;
-  void (*handler_)(int);
-};
 
 TEST(MetricsLogger, TakesBackAHalfRecordWarnsOnceAndGoesOn) {
   TemporaryFolder folder;

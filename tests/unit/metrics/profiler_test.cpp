@@ -11,6 +11,7 @@
 
 #include "lib/base/error.hpp"
 #include "lib/base/file.hpp"
+#include "tests/unit/metrics/file_size_limit.hpp"
 #include "tests/unit/metrics/temporary_folder.hpp"
 
 namespace titan {
@@ -110,6 +111,14 @@ TEST_F(ProfilerTest, SavesWhatItHasWhenTheRunEnds) {
   EXPECT_THAT(recorded_steps("iteration_3"), ElementsAre(3));
 }
 
+TEST_F(ProfilerTest, KeepsTheLastTraceWhenTheNextOneIsStillEmpty) {
+  {
+    Profiler profiler(config(1, 0, 1));
+    run_steps(profiler, 1, 2);
+  }
+  EXPECT_THAT(recorded_steps("iteration_2"), ElementsAre(2));
+}
+
 TEST_F(ProfilerTest, LeavesNothingBehindAfterWarmupAlone) {
   {
     Profiler profiler(config(5, 3, 1));
@@ -145,6 +154,19 @@ TEST_F(ProfilerTest, GoesOnWhenTheTraceCannotBeWritten) {
   run_steps(profiler, 1, 2);
   EXPECT_THAT(testing::internal::GetCapturedStdout(),
               HasSubstr("WARNING - Profiler trace not saved"));
+}
+
+TEST_F(ProfilerTest, LeavesNoPartOfATraceOnAFullDisk) {
+  Profiler profiler(config(1, 0, 1));
+  testing::internal::CaptureStdout();
+  {
+    FileSizeLimit full(1500);
+    run_steps(profiler, 1, 1);
+  }
+  EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("is the disk full?"));
+  EXPECT_THAT(files(), IsEmpty());
+  run_steps(profiler, 2, 2);
+  EXPECT_THAT(recorded_steps("iteration_2"), ElementsAre(2));
 }
 
 }  // namespace
