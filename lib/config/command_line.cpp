@@ -87,6 +87,7 @@ class ArgumentReader {
     }
     if (read_negated(name, value)) return;
     error("--" + name, "unknown option" + suggestion(name));
+    if (!value && !rest_.empty() && !rest_.front().starts_with("--")) take();  // its value
   }
 
   // --print_config and the like. False when `name` is none of them.

@@ -125,11 +125,10 @@ std::string help_text() {
       section = option.section();
       out += concat("\n[", section, "] ", section_doc(section), "\n");
     }
-    out += concat("  --", option.path, " ", type_name(option), ", default ", default_text(option),
-                  "\n");
-    std::string doc(option.doc);
+    out += concat("  --", option.path, " ", type_name(option), "\n");
+    std::string doc = concat(option.doc, " Default: ", default_text(option), ".");
     if (option.support != Support::kCore || !option.limits.empty()) {
-      doc += concat(" (supported: ", support_summary(option), ")");
+      doc += concat(" Supported: ", support_summary(option), ".");
     }
     out += wrapped(doc);
   }

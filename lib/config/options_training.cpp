@@ -174,7 +174,8 @@ std::vector<Option> training_options() {
 
 std::vector<Option> validation_options() {
   return {
-      OPTION(validation.enable, kCore, "Compute the validation loss at step 1 and each `freq`."),
+      OPTION(validation.enable, kCore, "Compute the validation loss at step 1 and each `freq`.")
+          .formerly({"validation.enabled"}),
       OPTION(validation.dataset, kCore, "As training.dataset."),
       OPTION(validation.dataset_path, kCore, "As training.dataset_path."),
       OPTION(validation.local_batch_size, kCore, "Sequences per data-parallel rank.").at_least(1),

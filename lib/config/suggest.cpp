@@ -48,7 +48,10 @@ std::string_view nearest(std::string_view word, std::span<const std::string_view
       best_distance = distance;
     }
   }
-  return best;
+  if (!best.empty() || word.size() < 4) return best;
+  const auto longer = std::ranges::find_if(
+      candidates, [word](std::string_view candidate) { return candidate.find(word) != word.npos; });
+  return longer == candidates.end() ? "" : *longer;
 }
 
 std::string did_you_mean(std::string_view word, std::span<const std::string_view> candidates) {
@@ -76,9 +79,11 @@ std::string did_you_mean_option(std::string_view path) {
 std::string did_you_mean_section(std::string_view path) {
   std::vector<std::string_view> sections;
   for (const Option& option : options()) {
-    if (sections.empty() || sections.back() != option.section()) {
-      sections.push_back(option.section());
-    }
+    const std::string_view section = option.section();
+    if (!sections.empty() && sections.back() == section) continue;
+    const auto dot = section.rfind('.');
+    if (dot != section.npos) sections.push_back(section.substr(0, dot));
+    sections.push_back(section);
   }
   const std::string_view found = nearest(path, sections);
   return found.empty() ? "" : "; did you mean [" + std::string(found) + "]?";

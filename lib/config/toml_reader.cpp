@@ -30,6 +30,7 @@ std::string place(std::string_view file, const toml::source_region& region) {
 // "a string \"x\"", "a table", ...
 std::string found_phrase(const toml::node& node) {
   std::ostringstream out;
+  out << std::boolalpha;
   switch (node.type()) {
     case toml::node_type::string:
       out << "a string ";

@@ -1,0 +1,177 @@
+// What is refused, what is ignored, and which options contradict each other.
+#include "lib/config/check.hpp"
+
+#include "tests/unit/config/config_testing.hpp"
+
+namespace titan::config {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+JobConfig job_with(std::initializer_list<std::string_view> arguments) {
+  return run(arguments).config;
+}
+
+std::string refused(std::initializer_list<std::string_view> arguments) {
+  const JobConfig job = job_with(arguments);
+  return input_error([&] { check_supported(job); });
+}
+
+std::string inconsistent(std::initializer_list<std::string_view> arguments,
+                         std::int64_t world_size = 1) {
+  const JobConfig job = job_with(arguments);
+  return input_error([&] { check_consistent(job, world_size); });
+}
+
+TEST(CheckSupported, DefaultsRun) {
+  EXPECT_EQ(check_supported(JobConfig{}), "");
+  EXPECT_THAT(check_consistent(JobConfig{}), IsEmpty());
+}
+
+// Every option that is refused whatever the rest of the job says, with the words that must appear.
+TEST(CheckSupported, RefusesByName) {
+  const struct {
+    std::string_view argument, named;
+  } cases[] = {
+      {"--parallelism.tensor_parallel_degree=2",
+       "parallelism.tensor_parallel_degree: 2 is not supported yet; set it to 1, the default"},
+      {"--parallelism.data_parallel_shard_degree=4", "4 is not supported yet"},
+      {"--parallelism.data_parallel_replicate_degree=2", "2 is not supported yet"},
+      {"--parallelism.pipeline_parallel_degree=2", "parallelism.pipeline_parallel_degree"},
+      {"--parallelism.context_parallel_degree=2", "parallelism.context_parallel_degree"},
+      {"--parallelism.expert_parallel_degree=2", "parallelism.expert_parallel_degree"},
+      {"--parallelism.expert_parallel_comm_backend=deepep", "set it to \"standard\""},
+      {"--model.converters=quantize.linear.float8", "take quantize.linear.float8 out"},
+      {"--model.converters=float8", "take quantize.linear.float8 out"},
+      {"--model.converters=quantize.grouped_mm.float8", "take quantize.grouped_mm.float8 out"},
+      {"--model.converters=mx", "take the mx converters out"},
+      {"--optimizer.state_dtype=bfloat16", "optimizer.state_dtype: \"bfloat16\""},
+      {"--optimizer.early_step_in_backward", "optimizer.early_step_in_backward"},
+      {"--training.enable_cpu_offload", "training.enable_cpu_offload"},
+      {"--activation_checkpoint.mode=memory_budget", "set it to none, selective or full"},
+      {"--checkpoint.create_seed_checkpoint", "checkpoint.create_seed_checkpoint"},
+      {"--comm.mode=fake_backend", "not supported yet"},
+      {"--comm.mode=local_tensor", "has no meaning here"},
+      {"--memory_estimation.enable", "use --dry_run"},
+      {"--fault_tolerance.enable", "fault_tolerance.enable: true has no meaning here"},
+      {"--job.custom_config_module=m", "job.custom_config_module"},
+      {"--experimental.custom_args_module=m", "job.custom_config_module"},
+      {"--experimental.custom_import=m", "experimental.custom_import"},
+  };
+  for (const auto& [argument, named] : cases) {
+    EXPECT_THAT(refused({argument}), HasSubstr(std::string(named))) << argument;
+  }
+}
+
+TEST(CheckSupported, AcceptsWhatHasNoEffect) {
+  for (std::string_view argument :
+       {"--parallelism.data_parallel_shard_degree=1",
+        "--parallelism.pipeline_parallel_schedule=Interleaved1F1B",
+        "--parallelism.expert_tensor_parallel_degree=8",
+        "--parallelism.enable_async_tensor_parallel", "--parallelism.disable_loss_parallel",
+        "--parallelism.fsdp_reshard_after_forward=always",
+        "--parallelism.context_parallel_rotate_method=alltoall", "--metrics.save_for_all_ranks",
+        "--quantize.linear.float8.filter_fqns=output",
+        "--quantize.linear.float8.recipe_name=tensorwise", "--quantize.grouped_mm.mx.fqns=experts",
+        "--checkpoint.initial_load_in_hf_quantized", "--comm.init_timeout_seconds=5"}) {
+    EXPECT_EQ(check_supported(job_with({argument})), "") << argument;
+  }
+  EXPECT_THAT(refused({"--checkpoint.enable", "--checkpoint.initial_load_in_hf_quantized"}),
+              HasSubstr("initial_load_in_hf_quantized"));
+}
+
+TEST(CheckSupported, IgnoredOptionsMakeOneLine) {
+  EXPECT_EQ(check_supported(job_with({"--compile.enable", "--training.gc_freq=10",
+                                      "--quantize.linear.float8.enable_fsdp_float8_all_gather"})),
+            "without effect in this program: training.gc_freq = 10, compile.enable = true, "
+            "quantize.linear.float8.enable_fsdp_float8_all_gather = true");
+}
+
+TEST(CheckSupported, ListsEverythingAtOnceWithPlaces) {
+  const std::string path = written(
+      "tp.toml", "[parallelism]\ntensor_parallel_degree = 8\npipeline_parallel_degree = 4\n");
+  const CommandLine line = run({path, "--training.enable_cpu_offload"});
+  const std::string error = input_error([&] { check_supported(line.config, 1, line.origins); });
+  EXPECT_THAT(error, HasSubstr(path + ":2:1: parallelism.tensor_parallel_degree: 8"));
+  EXPECT_THAT(error, HasSubstr(path + ":3:1: parallelism.pipeline_parallel_degree: 4"));
+  EXPECT_THAT(error, HasSubstr("command line: training.enable_cpu_offload"));
+}
+
+TEST(CheckSupported, ManyRanks) {
+  const JobConfig job;
+  EXPECT_THAT(input_error([&] { check_supported(job, 8); }), HasSubstr("8 ranks"));
+}
+
+TEST(CheckConsistent, GlobalBatch) {
+  const auto batch = [](std::string_view global) {
+    return job_with({"--training.local_batch_size=4",
+                     std::string("--training.global_batch_size=") + std::string(global)});
+  };
+  EXPECT_THAT(inconsistent({"--training.local_batch_size=4", "--training.global_batch_size=6"}),
+              HasSubstr("training.global_batch_size: must be a positive multiple of "
+                        "training.local_batch_size x data-parallel ranks = 4 x 1 = 4, got 6"));
+  EXPECT_THAT(inconsistent({"--training.global_batch_size=0"}), HasSubstr("got 0"));
+  EXPECT_EQ(gradient_accumulation_steps(batch("12"), 1), 3);
+  EXPECT_EQ(gradient_accumulation_steps(batch("24"), 2), 3);
+  EXPECT_EQ(gradient_accumulation_steps(batch("-1"), 2), 1);
+  EXPECT_THROW(gradient_accumulation_steps(batch("6"), 1), Error);
+  EXPECT_THAT(check_consistent(batch("8"), 2), IsEmpty());
+}
+
+TEST(CheckConsistent, Degrees) {
+  const JobConfig job = job_with(
+      {"--parallelism.data_parallel_replicate_degree=2", "--parallelism.tensor_parallel_degree=2"});
+  EXPECT_EQ(data_parallel_degree(job, 16), 8);
+  EXPECT_THAT(check_consistent(job, 16), IsEmpty());
+  EXPECT_THAT(input_error([&] { check_consistent(job, 6); }),
+              HasSubstr("the degrees do not make up the 6 ranks: data_parallel_replicate 2"));
+  EXPECT_THAT(inconsistent({"--parallelism.data_parallel_shard_degree=0"}), HasSubstr("got 0"));
+  EXPECT_THAT(inconsistent({"--parallelism.data_parallel_shard_degree=3"}, 2),
+              HasSubstr("2 ranks"));
+  EXPECT_THAT(inconsistent({"--parallelism.tensor_parallel_degree=2", "--training.seq_len=7"}, 2),
+              HasSubstr("training.seq_len: 7 is not a multiple of 2"));
+  EXPECT_THAT(check_consistent(job_with({"--training.seq_len=7"})), IsEmpty());
+}
+
+TEST(CheckConsistent, Contradictions) {
+  const struct {
+    std::vector<std::string_view> arguments;
+    std::string_view named;
+  } cases[] = {
+      {{"--checkpoint.enable", "--checkpoint.keep_latest_k=1"}, "checkpoint.keep_latest_k"},
+      {{"--checkpoint.enable", "--checkpoint.initial_load_in_hf",
+        "--checkpoint.no_initial_load_model_only"},
+       "checkpoint.initial_load_in_hf:"},
+      {{"--checkpoint.enable", "--checkpoint.initial_load_in_hf_quantized"},
+       "checkpoint.initial_load_in_hf_quantized"},
+      {{"--checkpoint.enable", "--checkpoint.last_save_in_hf",
+        "--checkpoint.no_last_save_model_only"},
+       "checkpoint.last_save_in_hf"},
+      {{"--profiling.enable_profiling", "--profiling.profile_freq=3"}, "= 4, got 3"},
+      {{"--activation_checkpoint.selective_ac_option=ops"}, "got \"ops\""},
+      {{"--activation_checkpoint.selective_ac_option=-1"}, "got \"-1\""},
+      {{"--activation_checkpoint.selective_ac_option="}, "got \"\""},
+      {{"--validation.steps=0"}, "validation.steps"},
+  };
+  for (const auto& [arguments, named] : cases) {
+    const JobConfig job = parse_command_line(arguments).config;
+    EXPECT_THAT(input_error([&] { check_consistent(job); }), HasSubstr(std::string(named)));
+  }
+  EXPECT_THAT(check_consistent(job_with({"--checkpoint.keep_latest_k=1"})), IsEmpty());
+}
+
+TEST(CheckConsistent, ScheduleWarnings) {
+  EXPECT_THAT(check_consistent(job_with({"--training.steps=10"})),
+              ElementsAre(HasSubstr("warmup_steps = 200 is cut to the schedule's 10 steps")));
+  EXPECT_THAT(check_consistent(job_with({"--training.steps=10", "--lr_scheduler.total_steps=300"})),
+              IsEmpty());
+  EXPECT_THAT(check_consistent(job_with({"--training.steps=10", "--lr_scheduler.warmup_steps=4",
+                                         "--lr_scheduler.decay_ratio=0.8"})),
+              ElementsAre(HasSubstr("is cut to the 6 after the warm-up")));
+}
+
+}  // namespace
+}  // namespace titan::config
