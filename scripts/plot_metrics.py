@@ -88,7 +88,7 @@ def draw(runs):
     loss.set_ylabel("loss")
     loss.legend()
     speed.set_ylabel("tokens/s per device")
-    speed.set_ylim(bottom=0)
+    speed.set_ylim(0, 1.1 * max(speed.dataLim.ymax, 1))
     speed.set_xlabel("step")
     for axes in (loss, speed):
         axes.grid(alpha=0.3)

@@ -1,11 +1,12 @@
 #include "lib/metrics/profiler.hpp"
 
+#include <ATen/Context.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/ones.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -128,6 +129,21 @@ TEST_F(ProfilerTest, LeavesNothingBehindAfterWarmupAlone) {
   Profiler next(config(1, 0, 1));  // the profiler is free again
   run_steps(next, 1, 1);
   EXPECT_THAT(recorded_steps("iteration_1"), ElementsAre(1));
+}
+
+TEST_F(ProfilerTest, RecordsEveryKernelOfItsStepsOnCuda) {
+  if (!at::globalContext().hasCUDA() || at::getNumGPUs() == 0) GTEST_SKIP() << "no GPU visible";
+  Profiler::Config with_cuda = config(2, 1, 1);
+  with_cuda.cuda = true;
+  Profiler profiler(with_cuda);
+  const at::Tensor x = at::ones({4096, 4096}, at::kCUDA);
+  for (int64_t step = 1; step <= 2; ++step) {
+    for (int repeat = 0; repeat < 50; ++repeat) at::mm(x, x);  // still queued when step() is called
+    profiler.step(step);
+  }
+  std::map<std::string, int> count;
+  for (const auto& event : events("iteration_2")) count[event.value("cat", "")] += 1;
+  EXPECT_GE(count["kernel"], 50);
 }
 
 TEST_F(ProfilerTest, DoesNothingUnlessEnabled) {
