@@ -12,10 +12,13 @@ enum class Decay { kLinear, kSqrt, kCosine };
 
 struct Schedule {
   int64_t total_steps = 10000;
-  int64_t warmup_steps = 200;         // more than total_steps: all of it is warm-up
-  std::optional<double> decay_ratio;  // share of total_steps; none: all that follows the warm-up
+  // More than total_steps: all of the run is warm-up.
+  int64_t warmup_steps = 200;
+  // Share of total_steps that decays; none: all that follows the warm-up.
+  std::optional<double> decay_ratio = std::nullopt;
   Decay decay = Decay::kLinear;
-  double min_factor = 0.0;  // where the decay ends
+  // Where the decay ends.
+  double min_factor = 0.0;
 };
 
 // The steps of each phase; they add up to total_steps + 1, so that the last step is still above

@@ -1,0 +1,112 @@
+// For test_optim.py: learning-rate factors, and optimizer steps on values from stdin.
+//   optimizer_probe factors TOTAL WARMUP DECAY_RATIO|none linear|sqrt|cosine MIN_FACTOR STEPS
+//     prints the factor of steps 0 .. STEPS-1, one a line
+//   optimizer_probe steps AdamW|Adam MASTER GRADIENT BETA1 BETA2 EPS WEIGHT_DECAY MAX_NORM COUNT
+//   LR...
+//     stdin: fp64 parameter[COUNT], then gradient[COUNT] for each LR; stdout: fp64 parameter,
+//     exp_avg, exp_avg_sq and bf16 copy, [COUNT] each, then the last step's norm
+#include <ATen/ATen.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "lib/base/error.hpp"
+#include "lib/ops/adamw.hpp"
+#include "lib/ops/gradient_norm.hpp"
+#include "lib/optim/schedule.hpp"
+
+namespace titan {
+namespace {
+
+using Words = std::vector<std::string>;
+
+optim::Decay decay(const std::string& word) {
+  if (word == "linear") return optim::Decay::kLinear;
+  if (word == "sqrt") return optim::Decay::kSqrt;
+  if (word == "cosine") return optim::Decay::kCosine;
+  throw Error("unknown decay " + word);
+}
+
+at::ScalarType dtype(const std::string& word) {
+  if (word == "float64") return at::kDouble;
+  if (word == "float32") return at::kFloat;
+  if (word == "bfloat16") return at::kBFloat16;
+  throw Error("unknown dtype " + word);
+}
+
+void print_factors(const Words& words) {
+  optim::Schedule schedule{.total_steps = std::stoll(words.at(0)),
+                           .warmup_steps = std::stoll(words.at(1)),
+                           .decay = decay(words.at(3)),
+                           .min_factor = std::stod(words.at(4))};
+  if (words.at(2) != "none") schedule.decay_ratio = std::stod(words.at(2));
+  for (int64_t step = 0; step < std::stoll(words.at(5)); ++step) {
+    std::printf("%.17g\n", optim::learning_rate_factor(schedule, step));
+  }
+}
+
+at::Tensor read_values(int64_t count, at::ScalarType type) {
+  at::Tensor values = at::empty({count}, at::kDouble);
+  const auto wanted = static_cast<size_t>(count);
+  TITAN_CHECK(std::fread(values.data_ptr(), sizeof(double), wanted, stdin) == wanted,
+              "stdin ended early");
+  return values.to(type);
+}
+
+void write_values(const at::Tensor& tensor) {
+  const at::Tensor values = tensor.to(at::kDouble).contiguous();
+  std::fwrite(values.data_ptr(), sizeof(double), static_cast<size_t>(values.numel()), stdout);
+}
+
+void run_steps(const Words& words) {
+  const at::ScalarType master = dtype(words.at(1)), gradient = dtype(words.at(2));
+  ops::AdamWSettings settings{.beta1 = std::stod(words.at(3)),
+                              .beta2 = std::stod(words.at(4)),
+                              .epsilon = std::stod(words.at(5)),
+                              .weight_decay = std::stod(words.at(6)),
+                              .decoupled = words.at(0) == "AdamW"};
+  const ops::StepDecision decision{std::stod(words.at(7)), settings.beta1, settings.beta2};
+  const int64_t count = std::stoll(words.at(8));
+  const auto options = at::TensorOptions().dtype(master);
+  ops::AdamWTensors tensors{.master = read_values(count, master),
+                            .gradient = {},
+                            .exp_avg = at::zeros({count}, options),
+                            .exp_avg_sq = at::zeros({count}, options),
+                            .compute = at::zeros({count}, at::kBFloat16)};
+  const ops::StepControls controls(at::kCPU);
+  for (size_t i = 9; i < words.size(); ++i) {
+    settings.learning_rate = std::stod(words[i]);
+    tensors.gradient = read_values(count, gradient);
+    ops::decide_step(decision, ops::square_sum({tensors.gradient}, at::kCPU), {}, controls);
+    ops::adamw_(tensors, settings, controls);
+  }
+  write_values(tensors.master);
+  write_values(tensors.exp_avg);
+  write_values(tensors.exp_avg_sq);
+  write_values(tensors.compute);
+  write_values(controls.norm());
+}
+
+}  // namespace
+}  // namespace titan
+
+int main(int argc, char** argv) {
+  try {
+    const titan::Words words(argv + 2, argv + std::max(argc, 2));
+    const std::string command = argc > 1 ? argv[1] : "";
+    if (command == "factors") {
+      titan::print_factors(words);
+    } else if (command == "steps") {
+      titan::run_steps(words);
+    } else {
+      throw titan::Error("expected factors or steps");
+    }
+    return 0;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "optimizer_probe: %s\n", error.what());
+    return 1;
+  }
+}
