@@ -8,10 +8,8 @@
 namespace titan {
 namespace {
 
-// What a class holds for \s and \w. PCRE2's own \s has U+180E besides Unicode's White_Space, and
-// its \w has no combining marks.
+// What a class holds for \s: Unicode's White_Space. PCRE2's own \s has U+180E besides.
 constexpr std::string_view kSpace = R"(\p{Z}\t-\r\x{85})";
-constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
 // Escapes that mean the same to both.
 constexpr std::string_view kCommonEscapes = "dDAzZnrtf";
 
@@ -106,8 +104,7 @@ class Translator {
     if (c == 'p' || c == 'P') return property();
     if (c == 'u') return code_point();
     at_ += 2;
-    if (c == 's' || c == 'S') return shorthand(kSpace, c == 'S');
-    if (c == 'w' || c == 'W') return shorthand(kWord, c == 'W');
+    if (c == 's' || c == 'S') return space(c == 'S');
     if (is_alphanumeric(c) && kCommonEscapes.find(c) == std::string_view::npos) {
       refuse(concat("the escape \"\\", c, "\""));
     }
@@ -116,12 +113,13 @@ class Translator {
     out_ += c;
   }
 
-  void shorthand(std::string_view members, bool negated) {
-    if (in_class_) {
-      if (negated) refuse("\"\\S\" or \"\\W\" in a class");
-      out_ += members;
+  void space(bool negated) {
+    if (!in_class_) {
+      out_ += concat(negated ? "[^" : "[", kSpace, "]");
+    } else if (negated) {
+      refuse("\"\\S\" in a class");
     } else {
-      out_ += concat(negated ? "[^" : "[", members, "]");
+      out_ += kSpace;
     }
   }
 

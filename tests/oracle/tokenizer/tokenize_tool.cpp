@@ -3,10 +3,14 @@
 // ids; repeated; before the first the header: vocabulary size, count and ids of the document
 // prefix, and of the suffix. At the end stderr gets "bytes seconds": the texts' size and the time
 // inside encode().
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+#include <unicode/uchar.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <span>
 #include <string>
 #include <vector>
@@ -56,11 +60,32 @@ int run(const char* folder) {
   return 0;
 }
 
+int print_newer_code_points() {
+  char version[24] = {};
+  pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, version);
+  std::printf("%s\n", version);
+  UVersionInfo known;
+  u_versionFromString(known, version);
+  UChar32 first = -1;
+  for (UChar32 c = 0; c <= UCHAR_MAX_VALUE + 1; ++c) {
+    UVersionInfo age = {};
+    if (c <= UCHAR_MAX_VALUE) u_charAge(c, age);
+    // Age 0.0 is not assigned in ICU's tables either.
+    bool newer = c <= UCHAR_MAX_VALUE && (age[0] == 0 || age[0] > known[0]);
+    if (newer && first < 0) first = c;
+    if (newer || first < 0) continue;
+    std::printf("%x %x\n", static_cast<unsigned>(first), static_cast<unsigned>(c - 1));
+    first = -1;
+  }
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc == 2 && std::strcmp(argv[1], "--newer") == 0) return print_newer_code_points();
   if (argc != 2) {
-    std::fprintf(stderr, "usage: tokenize_tool FOLDER <texts >ids\n");
+    std::fprintf(stderr, "usage: tokenize_tool FOLDER <texts >ids | tokenize_tool --newer\n");
     return 2;
   }
   try {
