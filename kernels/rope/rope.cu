@@ -58,8 +58,8 @@ template <class T>
 __global__ void __launch_bounds__(kMaxThreads) rope_forward_kernel(const RopeForward<T> p) {
   const int column = static_cast<int>(threadIdx.x) * kVectorWidth<T>;
   const int64_t row = blockIdx.x;
-  const Rotation<T> rotate(p.table, row % p.seq_len, p.head_dim, column);
-  T* start = p.rows_data + row * p.row_stride + column;
+  const Rotation<T> rotate(p.table, blockIdx.x % p.seq_len, p.head_dim, column);
+  T* start = p.qkv + row * p.row_stride + column;
 
   for (int first = threadIdx.y; first < p.heads; first += kHeadsPerThread * blockDim.y) {
     Vector<T> vectors[kHeadsPerThread];
@@ -80,8 +80,8 @@ template <class T>
 __global__ void __launch_bounds__(kMaxThreads) rope_backward_kernel(const RopeBackward<T> p) {
   const int column = static_cast<int>(threadIdx.x) * kVectorWidth<T>;
   const int64_t row = blockIdx.x;
-  const int64_t batch = row / p.seq_len;
-  const int64_t position = row % p.seq_len;
+  const int64_t batch = blockIdx.x / p.seq_len;
+  const int64_t position = blockIdx.x % p.seq_len;
   Rotation<T> rotate(p.table, position, p.head_dim, column);
   rotate.reverse();
 
@@ -133,7 +133,7 @@ void rope_forward(const RopeForward<T>& params, cudaStream_t stream) {
 
 template <class T>
 void rope_backward(const RopeBackward<T>& params, cudaStream_t stream) {
-  const int64_t rows = params.batch * params.seq_len;
+  const int64_t rows = params.batch * int64_t{params.seq_len};
   if (rows == 0) return;
   rope_backward_kernel<T>
       <<<static_cast<unsigned>(rows),

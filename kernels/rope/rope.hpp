@@ -12,11 +12,11 @@ namespace titan::kernels {
 
 template <class T>
 struct RopeForward {
-  T* rows_data;        // [rows, row_stride]; the first `heads` heads of each row are rotated
+  T* qkv;              // [rows, row_stride]; the first `heads` heads of each row are rotated
   const float* table;  // [seq_len, head_dim / 2, 2]: cos, sin
   int64_t rows;        // row r has position r % seq_len
   int64_t row_stride;
-  int64_t seq_len;
+  unsigned seq_len;
   int heads;
   int head_dim;
 };
@@ -38,8 +38,8 @@ struct RopeBackward {
   HeadsView<T> dq, dk, dv;
   T* dqkv;             // [batch * seq_len, (heads + 2 * kv_heads) * head_dim]: q | k | v
   const float* table;  // [seq_len, head_dim / 2, 2]
-  int64_t batch;
-  int64_t seq_len;
+  unsigned batch;
+  unsigned seq_len;
   int heads;
   int kv_heads;
   int head_dim;

@@ -30,8 +30,11 @@ struct Op {
   // inputs upcast to fp64; fused may have at most twice the error of this function in `dtype`.
   std::function<Tensors(const Tensors& inputs)> reference;
   // What the bench times, where it differs from `fused` (in-place ops run over their own output).
-  std::function<void(const Tensors& inputs)> timed_run;
-  std::vector<OpCase> cases;
+  std::function<void(const Tensors& inputs)> timed_run = {};
+  std::vector<OpCase> cases = {};
+  // Inputs that timed_run would drive to zero or overflow by running over its own output: the bench
+  // puts their first values back between runs, outside the measured time.
+  std::vector<size_t> restored = {};
 };
 
 const std::vector<Op>& op_table();
