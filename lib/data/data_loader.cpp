@@ -129,64 +129,88 @@ void warn_of_changes(const std::string& name, const json& saved, const json& now
 
 }  // namespace
 
+struct DataLoader::Parts {
+  std::string dataset;
+  DataOrder order;
+  json fingerprint;  // of source and tokenizer
+  int64_t micro_batches_per_step;
+  int64_t prefetch_batches;
+  std::unique_ptr<BatchSource> source;
+
+  std::unique_ptr<Prefetcher> prefetcher;  // destroyed before the source, which its thread uses
+  DataPosition position;                   // after the last whole step handed out
+  int64_t micro_batch = 0;
+  double seconds_waited = 0;
+
+  void start(const DataPosition& from) {
+    prefetcher.reset();
+    source->seek(from);
+    position = from;
+    micro_batch = 0;
+    if (prefetch_batches > 0) prefetcher = std::make_unique<Prefetcher>(*source, prefetch_batches);
+  }
+
+  bool next(Batch& batch, DataPosition& after) {
+    if (prefetcher) return prefetcher->next(batch, after);
+    bool found = source->next(batch);
+    after = source->position();
+    return found;
+  }
+
+  void end_step(const DataPosition& after) {
+    if (after.epoch > position.epoch) {
+      log::info(concat("Dataset ", dataset, " is read again: epoch ", after.epoch, " begins"));
+    }
+    position = after;
+  }
+};
+
+DataLoader::DataLoader(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+DataLoader::~DataLoader() = default;
+
 std::unique_ptr<DataLoader> DataLoader::open(const DataConfig& config,
                                              std::shared_ptr<const Tokenizer> tokenizer,
                                              std::optional<int64_t> global_batch) {
-  int64_t smallest_step = config.local_batch_size * config.world_size;
-  check(config, global_batch.value_or(smallest_step));
+  const int64_t smallest_step = config.local_batch_size * config.world_size;
+  const int64_t step = global_batch.value_or(smallest_step);
+  check(config, step);
   data::Source source =
       data::find_source(config.section, config.dataset, config.dataset_path, config.shipped_corpus);
   if (data::is_text(source.format)) check_tokenizer(config, source, tokenizer.get());
 
-  std::unique_ptr<DataLoader> loader(new DataLoader);
-  loader->name_ = source.dataset;
-  loader->order_ = config.data_order;
-  loader->fingerprint_ = std::make_unique<json>(fingerprint_of(source, tokenizer.get()));
-  loader->micro_batches_per_step_ = global_batch.value_or(smallest_step) / smallest_step;
-  loader->prefetch_batches_ = config.prefetch_batches;
-  loader->source_ =
-      config.data_order == DataOrder::global
-          ? open_global(config, source, tokenizer.get(), global_batch.value_or(smallest_step))
-          : open_per_rank(config, source, std::move(tokenizer));
-  loader->start({});
-  return loader;
-}
-
-DataLoader::~DataLoader() = default;
-
-void DataLoader::start(const DataPosition& position) {
-  prefetcher_.reset();
-  source_->seek(position);
-  position_ = std::make_unique<DataPosition>(position);
-  micro_batch_ = 0;
-  if (prefetch_batches_ > 0)
-    prefetcher_ = std::make_unique<Prefetcher>(*source_, prefetch_batches_);
+  auto parts = std::make_unique<Parts>();
+  parts->dataset = source.dataset;
+  parts->order = config.data_order;
+  parts->fingerprint = fingerprint_of(source, tokenizer.get());
+  parts->micro_batches_per_step = step / smallest_step;
+  parts->prefetch_batches = config.prefetch_batches;
+  parts->source = config.data_order == DataOrder::global
+                      ? open_global(config, source, tokenizer.get(), step)
+                      : open_per_rank(config, source, tokenizer);
+  parts->start({});
+  return std::unique_ptr<DataLoader>(new DataLoader(std::move(parts)));
 }
 
 bool DataLoader::next(Batch& batch) {
   auto begin = std::chrono::steady_clock::now();
-  DataPosition position;
-  bool found = prefetcher_ ? prefetcher_->next(batch, position) : source_->next(batch);
-  if (!prefetcher_) position = source_->position();
-  seconds_waited_ +=
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  if (!found) return false;
-
-  if (++micro_batch_ == micro_batches_per_step_) {
-    micro_batch_ = 0;
-    if (position.epoch > position_->epoch) {
-      log::info(concat("Dataset ", name_, " is read again: epoch ", position.epoch, " begins"));
-    }
-    *position_ = position;
+  DataPosition after;
+  bool found = parts_->next(batch, after);
+  std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begin;
+  parts_->seconds_waited += waited.count();
+  if (found && ++parts_->micro_batch == parts_->micro_batches_per_step) {
+    parts_->micro_batch = 0;
+    parts_->end_step(after);
   }
-  return true;
+  return found;
 }
 
+double DataLoader::seconds_waited() const { return parts_->seconds_waited; }
+
 json DataLoader::state() const {
-  json state = source_->state_at(*position_);
+  json state = parts_->source->state_at(parts_->position);
   state["version"] = kStateVersion;
-  state["order"] = name_of(order_);
-  state["source"] = *fingerprint_;
+  state["order"] = name_of(parts_->order);
+  state["source"] = parts_->fingerprint;
   return state;
 }
 
@@ -197,23 +221,24 @@ void DataLoader::restore(const json& state) try {
                             kStateVersion, kStateHint));
   }
   auto order = state.at("order").get<std::string>();
-  if (order != name_of(order_)) {
+  if (order != name_of(parts_->order)) {
     throw InputError(concat("the checkpoint was written with training.data_order = \"", order,
-                            "\", this run has \"", name_of(order_), "\"", kStateHint));
+                            "\", this run has \"", name_of(parts_->order), "\"", kStateHint));
   }
-  DataPosition position = source_->position_of(state);
+  DataPosition position = parts_->source->position_of(state);
   for (int64_t number :
        {position.epoch, position.file, position.line, position.document, position.token}) {
-    if (number < 0)
-      throw InputError(concat("the checkpoint's loader state has ", number, kStateHint));
+    if (number < 0) {
+      throw InputError(concat("the checkpoint's loader state holds ", number, kStateHint));
+    }
   }
-  warn_of_changes(name_, state.at("source"), *fingerprint_);
-  start(position);
+  warn_of_changes(parts_->dataset, state.at("source"), parts_->fingerprint);
+  parts_->start(position);
 } catch (const json::exception& error) {
   throw InputError(
       concat("the checkpoint's loader state cannot be read: ", error.what(), kStateHint));
 }
 
-std::string DataLoader::describe() const { return source_->describe(); }
+std::string DataLoader::describe() const { return parts_->source->describe(); }
 
 }  // namespace titan

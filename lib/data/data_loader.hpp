@@ -51,10 +51,6 @@ struct Batch {
   int64_t valid_tokens = 0;  // labels that are not -100
 };
 
-class BatchSource;
-class Prefetcher;
-struct DataPosition;
-
 class DataLoader {
  public:
   // Opens the source, and for text in global order builds or reuses the token cache (other
@@ -72,7 +68,7 @@ class DataLoader {
   bool next(Batch& batch);
 
   // Seconds that next() has kept its caller waiting, in all.
-  double seconds_waited() const { return seconds_waited_; }
+  double seconds_waited() const;
 
   // Where the batches handed out so far end; inside an accumulated step, where that step began. In
   // global order equal on all ranks. In per_rank order a rank's part stands under "dp_rank_<r>":
@@ -87,18 +83,9 @@ class DataLoader {
   std::string describe() const;
 
  private:
-  DataLoader() = default;
-  void start(const DataPosition& position);
-
-  std::string name_;
-  DataOrder order_ = DataOrder::global;
-  std::unique_ptr<const nlohmann::json> fingerprint_;  // of source and tokenizer
-  int64_t micro_batches_per_step_ = 1, micro_batch_ = 0;
-  int64_t prefetch_batches_ = 0;
-  std::unique_ptr<DataPosition> position_;  // after the last whole step handed out
-  std::unique_ptr<BatchSource> source_;
-  std::unique_ptr<Prefetcher> prefetcher_;  // destroyed first: its thread uses source_
-  double seconds_waited_ = 0;
+  struct Parts;
+  explicit DataLoader(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;
 };
 
 }  // namespace titan

@@ -12,8 +12,8 @@
 namespace titan::data {
 namespace {
 
-constexpr size_t kBlockBytes = 1 << 20;
-constexpr size_t kBlocksPerThread = 2;  // in flight: keeps threads busy while this one reads
+constexpr size_t kBlockBytes = 1 << 18;
+constexpr size_t kBlocksPerThread = 4;  // in flight: keeps threads busy while this one reads
 constexpr size_t kBytesInFlight = size_t{1} << 30;  // of text: matters for huge documents only
 constexpr auto kProgressInterval = std::chrono::seconds(5);
 

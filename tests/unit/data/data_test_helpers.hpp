@@ -84,7 +84,10 @@ inline std::string gzip(const std::string& content) {
 
 inline std::string zstd(const std::string& content) {
   std::string out(ZSTD_compressBound(content.size()), '\0');
-  out.resize(ZSTD_compress(out.data(), out.size(), content.data(), content.size(), 3));
+  ZSTD_CCtx* context = ZSTD_createCCtx();
+  ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1);  // as the zstd program does
+  out.resize(ZSTD_compress2(context, out.data(), out.size(), content.data(), content.size()));
+  ZSTD_freeCCtx(context);
   return out;
 }
 
