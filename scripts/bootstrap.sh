@@ -64,12 +64,12 @@ pip_install() {
 
 install_libtorch() {
   if /usr/bin/python3 scripts/check_libraries.py system 2>/dev/null; then
-    say "installing LibTorch 2.11.0 in .venv beside the system's CUDA libraries (download about 0.7 GB)"
-    need_disk 3
+    say "installing LibTorch 2.11.0 in .venv beside the system's CUDA libraries (download 0.8 GB)"
+    need_disk 4
     pip_install requirements.txt
   else
-    say "installing LibTorch 2.11.0 and its CUDA libraries in .venv (download about 2.5 GB)"
-    need_disk 8
+    say "installing LibTorch 2.11.0 and its CUDA libraries in .venv (download 2.5 GB)"
+    need_disk 9
     pip_install requirements.txt requirements-cuda.txt
   fi
   .venv/bin/python scripts/check_libraries.py torch .venv/lib/python3*/site-packages/torch ||
@@ -77,7 +77,7 @@ install_libtorch() {
 }
 
 install_test_packages() {
-  say "installing the Python packages of the tests in .venv (download about 0.1 GB)"
+  say "installing the Python packages of the tests in .venv (download 0.1 GB)"
   pip_install requirements-test.txt
 }
 

@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+exec >&2  # stdout stays the program's
 preset=release
 if [[ $1 == --preset ]]; then preset=$2; shift 2; fi
 folder=build
@@ -19,6 +20,5 @@ fi
 
 # A file with LibTorch's headers takes up to 1.3 GB to compile.
 jobs=$(awk -v cores="$(nproc)" '/MemAvailable/ {n = int($2 / 1500000); print n < 1 ? 1 : n < cores ? n : cores}' /proc/meminfo)
-if [[ $(ninja -C "$folder" -n "$@") != *"no work to do"* ]]; then
-  NINJA_STATUS='[%f/%t, %e s] ' ninja -C "$folder" -j "$jobs" "$@"
-fi
+NINJA_STATUS='[%f/%t, %e s] ' ninja -C "$folder" -j "$jobs" "$@" |
+  { grep --line-buffered -vE '^ninja: (Entering directory|no work to do)|Re-checking globbed' || true; }
