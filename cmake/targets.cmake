@@ -5,6 +5,10 @@ include(GoogleTest)
 
 function(titan_target_torch target)
   target_link_libraries(${target} PUBLIC titan_torch)
+  get_target_property(type ${target} TYPE)
+  if(type STREQUAL EXECUTABLE)
+    target_compile_options(${target} PRIVATE -fPIC)  # as the precompiled header, instead of -fPIE
+  endif()
   if(TARGET titan_torch_precompiled AND NOT target STREQUAL titan_torch_precompiled)
     target_precompile_headers(${target} REUSE_FROM titan_torch_precompiled)
   endif()
@@ -35,6 +39,6 @@ function(titan_test name)
     add_dependencies(unit_tests ${name})
   endif()
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST TEST_PREFIX "${name}."
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120 TEST_PREFIX "${name}."
     PROPERTIES LABELS ${ARG_LABEL} TIMEOUT 300)
 endfunction()

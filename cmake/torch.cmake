@@ -18,7 +18,8 @@ target_compile_options(titan_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-inte
 target_link_directories(titan_torch INTERFACE ${TITAN_TORCH_DIR}/lib)
 # --no-as-needed: nothing names a symbol of libtorch_cuda, yet loading it is what registers CUDA.
 target_link_options(titan_torch INTERFACE LINKER:--no-as-needed LINKER:--disable-new-dtags)
-target_link_libraries(titan_torch INTERFACE torch torch_cpu c10)
+# libtorch exports its own copy of std::filesystem, which crashes with this libstdc++: ours comes first.
+target_link_libraries(titan_torch INTERFACE stdc++ torch torch_cpu c10)
 if(TITAN_CUDA)
   # cuBLASLt of the wheels where bootstrap.sh put them, else the system's (which then has the same version).
   set(wheels ${site}/nvidia/cu13)

@@ -33,7 +33,7 @@ at::Tensor Attention::backward(const StepContext& context, const Weights& weight
   ops::AttentionGradients d =
       ops::attention_backward(dout, saved.qkv, saved.attention, shape(context));
   saved = {};
-  return ops::rope_backward(d.dq, d.dk, d.dv, context.rope_table, context.seq_len);
+  return ops::rope_backward(d.dq, d.dk, d.dv, context.rope_table);
 }
 
 at::Tensor Attention::backward_x(const StepContext& context, const Weights& weights,

@@ -42,15 +42,6 @@ ParameterCount count_parameters(const DecoderConfig& config) {
   return count;
 }
 
-int64_t flops_per_token(const DecoderConfig& config, int64_t seq_len) {
-  ParameterCount count = count_parameters(config);
-  int64_t attention = 0;
-  for (const BlockConfig& block : config.layers) {
-    attention += block.attention.heads * 2 * block.attention.head_dim * seq_len;
-  }
-  return 6 * (count.total - count.embedding) + 6 * attention;
-}
-
 namespace {
 
 std::string describe(const LinearGroup& group) {

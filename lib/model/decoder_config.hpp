@@ -97,11 +97,6 @@ struct ParameterCount {
 };
 ParameterCount count_parameters(const DecoderConfig& config);
 
-// Upstream's formula: 6 FLOPs per parameter outside the embedding and, for attention,
-// 6 * layers * heads * 2 * head_dim * seq_len; no causal halving, no recompute
-// (torchtitan v0.2.2, models/utils.py, get_dense_model_nparams_and_flops).
-int64_t flops_per_token(const DecoderConfig& config, int64_t seq_len);
-
 // The tree in lines of text, one module a line, with shapes and counts.
 std::string describe(const DecoderConfig& config);
 

@@ -3,9 +3,8 @@
 // device (formulas: torchtitan v0.2.2, components/optimizer.py and torch.optim).
 #pragma once
 
-#include <memory>
-
 #include "lib/ops/device.hpp"
+#include "lib/ops/step_controls.hpp"
 #include "lib/parallel/sharder.hpp"
 
 namespace titan {
@@ -16,31 +15,32 @@ struct OptimizerConfig {
   double beta2 = 0.95;
   double eps = 1e-8;
   double weight_decay = 0.1;
-  double max_norm = 1.0;  // of all gradients together; the factor is min(1, max_norm / (norm + 1e-6))
+  double max_norm =
+      1.0;  // of all gradients together; the factor is min(1, max_norm / (norm + 1e-6))
 };
 
 class Optimizer {
  public:
-  // `sharder` outlives the optimizer; its moments must be allocated.
+  // Allocates the moments with the sharder, which outlives the optimizer.
   Optimizer(const OptimizerConfig& config, Sharder& sharder, const ops::Device& device);
-  ~Optimizer();
 
   // Clips and updates by the gradients that the sharder holds. With a non-finite gradient norm or
   // `loss` (a scalar on the device) nothing changes and skipped() becomes 1. Enqueues only.
   void step(double learning_rate, const at::Tensor& loss);
 
-  const at::Tensor& grad_norm() const;  // fp32 scalar of the last step, before clipping
-  const at::Tensor& skipped() const;    // int32 scalar of the last step
+  // Of the last step, on the device: the fp32 norm before clipping, and int32 1 where it was
+  // skipped.
+  const at::Tensor& grad_norm() const { return controls_.norm(); }
+  const at::Tensor& skipped() const { return controls_.skip(); }
 
   // Updates that were not skipped: the t of the bias corrections, kept on the device.
   int64_t updates_sync() const;
   void set_updates(int64_t updates);
 
  private:
-  struct State;
   OptimizerConfig config_;
   Sharder& sharder_;
-  std::unique_ptr<State> state_;
+  ops::StepControls controls_;
 };
 
 }  // namespace titan

@@ -4,6 +4,13 @@
 
 namespace titan {
 
+at::ScalarType gradient_dtype(const SharderConfig& config, const Unit& unit,
+                              const Parameter& parameter) {
+  const bool block_matrix = unit.name.starts_with("layers.") && parameter.shape.size() == 2;
+  if (block_matrix && config.micro_batches == 1) return config.compute_dtype;
+  return config.compute_dtype == at::kDouble ? at::kDouble : at::kFloat;
+}
+
 Sharder::Sharder(std::vector<Unit> units, const SharderConfig& config, const ops::Device& device)
     : units_(std::move(units)), config_(config), device_(device.torch()) {
   auto options = at::TensorOptions().device(device_);
@@ -55,12 +62,6 @@ Weights Sharder::weights(size_t unit) const {
   return weights;
 }
 
-at::ScalarType Sharder::gradient_dtype(const Unit& unit, const Parameter& parameter) const {
-  bool block_matrix = unit.name.starts_with("layers.") && parameter.shape.size() == 2;
-  if (block_matrix && config_.micro_batches == 1) return config_.compute_dtype;
-  return config_.compute_dtype == at::kDouble ? at::kDouble : at::kFloat;
-}
-
 Gradients Sharder::gradients(size_t index) {
   Unit& unit = units_[index];
   Gradients gradients{.tensors = {}, .accumulate = unit.parameters.front().gradient.defined()};
@@ -68,7 +69,7 @@ Gradients Sharder::gradients(size_t index) {
     if (!parameter.gradient.defined()) {
       parameter.gradient =
           at::empty(parameter.shape,
-                    at::TensorOptions().device(device_).dtype(gradient_dtype(unit, parameter)));
+                    at::TensorOptions().device(device_).dtype(gradient_dtype(config_, unit, parameter)));
     }
     gradients.tensors.push_back(parameter.gradient);
   }

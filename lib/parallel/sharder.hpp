@@ -30,6 +30,10 @@ struct SharderConfig {
   int64_t micro_batches = 1;
 };
 
+// The dtype in which a parameter's gradient is stored.
+at::ScalarType gradient_dtype(const SharderConfig& config, const Unit& unit,
+                              const Parameter& parameter);
+
 class Sharder {
  public:
   // Allocates masters and compute copies of every parameter, uninitialised.
@@ -48,8 +52,6 @@ class Sharder {
   Weights weights(size_t unit) const;
   // Allocates the gradients on the first call of a step; accumulates on the later ones.
   Gradients gradients(size_t unit);
-  // The dtype in which the gradient of parameter `index` of `unit` is stored.
-  at::ScalarType gradient_dtype(const Unit& unit, const Parameter& parameter) const;
   // Frees all gradients: after the optimizer step.
   void release_gradients();
 

@@ -1,0 +1,114 @@
+// titan-train: reads a job, trains, and turns every outcome into an exit code:
+//   0 done (also after SIGTERM), 1 failed while running, 2 bad configuration, arguments or inputs
+//   found before the first step, 128 + n killed by signal n.
+#include <c10/util/Exception.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+
+#include "lib/base/error.hpp"
+#include "lib/base/file.hpp"
+#include "lib/base/log.hpp"
+#include "lib/config/check.hpp"
+#include "lib/config/command_line.hpp"
+#include "lib/config/dump.hpp"
+#include "lib/config/help.hpp"
+#include "lib/train/report.hpp"
+#include "lib/train/trainer.hpp"
+#include "lib/train/version.hpp"
+
+namespace titan {
+namespace {
+
+constexpr int kDone = 0, kFailed = 1, kBadInput = 2;
+
+// Before any thread starts: setenv races with getenv elsewhere.
+void set_environment() {
+  setenv("PYTORCH_ALLOC_CONF", "expandable_segments:True", /*overwrite=*/0);
+  setenv("KINETO_LOG_LEVEL", "5", 0);
+  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);
+}
+
+void save_config(const JobConfig& job) {
+  if (!job.job.save_config_file) return;
+  std::filesystem::create_directories(job.job.dump_folder);
+  write_file_atomically(std::filesystem::path(job.job.dump_folder) / *job.job.save_config_file,
+                        config::to_json(job) + "\n");
+}
+
+int dry_run(const config::CommandLine& command) {
+  const JobPlan plan = plan_job(command.config);
+  std::cout << (command.json ? to_json(plan).dump(2) : describe(plan)) << "\n";
+  return kDone;
+}
+
+int train(const config::CommandLine& command) {
+  const JobConfig& job = command.config;
+  for (const std::string& note : command.notes) log::info(note);
+  if (job.job.print_config) log::info(concat("Running with configs: ", config::to_json(job)));
+  for (const std::string& option : config::changed_options(job, command.origins)) {
+    log::info(concat("option ", option));
+  }
+  save_config(job);
+  Trainer trainer(job, ops::Device::preferred());
+  try {
+    trainer.run();
+  } catch (const InputError& error) {
+    if (!trainer.started()) throw;
+    throw Error(error.what());  // bad data met while running is a failure of the run
+  }
+  return kDone;
+}
+
+int run(const config::CommandLine& command) {
+  switch (command.mode) {
+    case config::Mode::kHelp:
+      std::cout << config::help_text();
+      return kDone;
+    case config::Mode::kVersion:
+      std::cout << version_text();
+      return kDone;
+    case config::Mode::kPrintConfig:
+      std::cout << (command.json ? config::to_json(command.config) + "\n"
+                                 : config::to_toml(command.config));
+      return kDone;
+    default:
+      break;
+  }
+  const std::string ignored =
+      config::check_supported(command.config, command.world_size, command.origins);
+  const std::vector<std::string> warnings =
+      config::check_consistent(command.config, command.world_size, command.origins);
+  if (command.mode == config::Mode::kDryRun) return dry_run(command);
+  if (!ignored.empty()) log::info(ignored);
+  for (const std::string& warning : warnings) log::warning(warning);
+  return train(command);
+}
+
+int run(int argc, char** argv) {
+  try {
+    return run(config::parse_command_line(argc, argv));
+  } catch (const InputError& error) {
+    std::cerr << "titan-train: " << error.what() << "\n";
+    return kBadInput;
+  } catch (const c10::Error& error) {
+    std::cerr << "titan-train: " << error.what_without_backtrace() << "\n";
+    return kFailed;
+  } catch (const std::exception& error) {
+    std::cerr << "titan-train: " << error.what() << "\n";
+    return kFailed;
+  }
+}
+
+}  // namespace
+}  // namespace titan
+
+int main(int argc, char** argv) {
+  titan::set_environment();
+  const int status = titan::run(argc, argv);
+  titan::log::flush();
+  std::cout.flush();
+  // Static objects of CUDA libraries must not outlive the driver: leave without their destructors.
+  std::_Exit(status);
+}

@@ -1,0 +1,38 @@
+#include "lib/optim/optimizer.hpp"
+
+#include "lib/ops/adamw.hpp"
+#include "lib/ops/gradient_norm.hpp"
+
+namespace titan {
+
+Optimizer::Optimizer(const OptimizerConfig& config, Sharder& sharder, const ops::Device& device)
+    : config_(config), sharder_(sharder), controls_(device.torch()) {
+  sharder_.allocate_moments();
+}
+
+void Optimizer::step(double learning_rate, const at::Tensor& loss) {
+  std::vector<at::Tensor> gradients;
+  for (const Parameter* parameter : sharder_.parameters()) gradients.push_back(parameter->gradient);
+  at::Tensor square_sum = ops::square_sum(gradients, loss.device());
+  ops::decide_step({config_.max_norm, config_.beta1, config_.beta2}, square_sum, loss, controls_);
+
+  const ops::AdamWSettings settings{.learning_rate = learning_rate,
+                                    .beta1 = config_.beta1,
+                                    .beta2 = config_.beta2,
+                                    .epsilon = config_.eps,
+                                    .weight_decay = config_.weight_decay,
+                                    .decoupled = config_.decoupled_weight_decay};
+  for (const Parameter* parameter : sharder_.parameters()) {
+    ops::adamw_({.master = parameter->master,
+                 .gradient = parameter->gradient,
+                 .exp_avg = parameter->exp_avg,
+                 .exp_avg_sq = parameter->exp_avg_sq,
+                 .compute = parameter->compute},
+                settings, controls_);
+  }
+}
+
+int64_t Optimizer::updates_sync() const { return controls_.step().item<int64_t>(); }
+void Optimizer::set_updates(int64_t updates) { controls_.step().fill_(updates); }
+
+}  // namespace titan

@@ -1,0 +1,31 @@
+// From the job file's options to the small configs of the parts below: the one place where option
+// names meet the library. Throws InputError with the option's name where a value does not fit.
+#pragma once
+
+#include "lib/config/job_config.hpp"
+#include "lib/data/data_loader.hpp"
+#include "lib/metrics/flops.hpp"
+#include "lib/metrics/memory_snapshot.hpp"
+#include "lib/metrics/metrics_logger.hpp"
+#include "lib/metrics/profiler.hpp"
+#include "lib/model/decoder_config.hpp"
+#include "lib/optim/optimizer.hpp"
+#include "lib/optim/schedule.hpp"
+#include "lib/parallel/sharder.hpp"
+
+namespace titan {
+
+// The model's tree with the job's overrides, recompute policy and converters applied.
+DecoderConfig decoder_config(const JobConfig& job);
+
+SharderConfig sharder_config(const JobConfig& job);
+optim::Schedule schedule(const JobConfig& job);
+DataConfig training_data_config(const JobConfig& job, const DecoderConfig& model);
+DataConfig validation_data_config(const JobConfig& job, const DecoderConfig& model);
+OptimizerConfig optimizer_config(const JobConfig& job);
+MetricsLogger::Config metrics_config(const JobConfig& job);
+Profiler::Config profiler_config(const JobConfig& job, bool cuda);
+MemorySnapshots::Config snapshot_config(const JobConfig& job, int cuda_device);
+FlopsInputs flops_inputs(const DecoderConfig& model, int64_t seq_len);
+
+}  // namespace titan

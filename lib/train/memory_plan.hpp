@@ -1,0 +1,44 @@
+// What a job will need of the device's memory, from the model's tree alone: a walk over the step
+// that allocates and frees sizes where the modules allocate and free tensors. The plan and the step
+// read the same recompute field; tests hold the plan against the allocator's own peak.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lib/model/decoder_config.hpp"
+#include "lib/parallel/sharder.hpp"
+
+namespace titan {
+
+struct MemoryPlanConfig {
+  int64_t batch = 0;  // sequences in a micro-batch
+  int64_t seq_len = 0;
+  SharderConfig sharder;
+};
+
+struct MemoryMoment {
+  std::string name;   // "backward of layers.3"
+  int64_t bytes = 0;  // the largest amount in use during it
+};
+
+struct MemoryPlan {
+  // Bytes that stay for the whole run.
+  int64_t masters = 0;
+  int64_t compute_copies = 0;
+  int64_t moments = 0;
+  int64_t workspace = 0;  // matmul workspace, rotary table
+  // Bytes that come and go.
+  int64_t saved_activations = 0;       // after the last block's forward
+  int64_t gradients = 0;               // after the last backward
+  std::vector<MemoryMoment> timeline;  // the step's moments in order
+  MemoryMoment peak;
+};
+
+MemoryPlan plan_memory(const DecoderConfig& model, const MemoryPlanConfig& config);
+
+// The plan as lines for the console.
+std::string describe(const MemoryPlan& plan);
+
+}  // namespace titan

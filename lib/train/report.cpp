@@ -1,0 +1,94 @@
+#include "lib/train/report.hpp"
+
+#include "lib/base/error.hpp"
+#include "lib/base/log.hpp"
+#include "lib/config/check.hpp"
+#include "lib/metrics/flops.hpp"
+#include "lib/train/from_job.hpp"
+
+namespace titan {
+
+JobPlan plan_job(const JobConfig& job) {
+  JobPlan plan;
+  plan.model = decoder_config(job);
+  plan.parameters = count_parameters(plan.model);
+  plan.flops_per_token = flops_per_token(flops_inputs(plan.model, job.training.seq_len));
+  plan.micro_batches = config::gradient_accumulation_steps(job, 1);
+  plan.tokens_per_step = plan.micro_batches * job.training.local_batch_size * job.training.seq_len;
+  plan.memory = plan_memory(plan.model, {.batch = job.training.local_batch_size,
+                                         .seq_len = job.training.seq_len,
+                                         .sharder = sharder_config(job)});
+  return plan;
+}
+
+std::string with_thousands(int64_t value) {
+  std::string digits = std::to_string(value);
+  for (auto i = static_cast<int64_t>(digits.size()) - 3; i > 0; i -= 3) {
+    digits.insert(static_cast<size_t>(i), ",");
+  }
+  return digits;
+}
+
+std::string describe(const JobPlan& plan) {
+  return concat(describe(plan.model),                                                        //
+                "Parameters: ", with_thousands(plan.parameters.total), " (embedding ",       //
+                with_thousands(plan.parameters.embedding), ")\n",                            //
+                "FLOPs per token: ", with_thousands(plan.flops_per_token), "\n",             //
+                "Tokens per step and rank: ", with_thousands(plan.tokens_per_step), " in ",  //
+                plan.micro_batches, " micro-batch(es)\n",                                    //
+                describe(plan.memory));
+}
+
+nlohmann::ordered_json to_json(const JobPlan& plan) {
+  nlohmann::ordered_json linears = nlohmann::ordered_json::array();
+  DecoderConfig model = plan.model;
+  for_each_linear(model, [&](const std::string& name, LinearConfig& linear, LinearGroup&) {
+    linears.push_back({{"name", name}, {"K", linear.in_features}, {"N", linear.out_features}});
+  });
+  nlohmann::ordered_json timeline = nlohmann::ordered_json::array();
+  for (const MemoryMoment& moment : plan.memory.timeline) {
+    timeline.push_back({{"name", moment.name}, {"bytes", moment.bytes}});
+  }
+  return {{"model",
+           {{"name", plan.model.name},
+            {"flavor", plan.model.flavor},
+            {"layers", plan.model.layers.size()},
+            {"dim", plan.model.embedding.dim},
+            {"vocab_size", plan.model.embedding.vocab_size}}},
+          {"parameters", plan.parameters.total},
+          {"embedding_parameters", plan.parameters.embedding},
+          {"flops_per_token", plan.flops_per_token},
+          {"micro_batches", plan.micro_batches},
+          {"tokens_per_step_and_rank", plan.tokens_per_step},
+          {"linears", linears},
+          {"memory",
+           {{"masters", plan.memory.masters},
+            {"compute_copies", plan.memory.compute_copies},
+            {"moments", plan.memory.moments},
+            {"workspace", plan.memory.workspace},
+            {"saved_activations", plan.memory.saved_activations},
+            {"gradients", plan.memory.gradients},
+            {"timeline", timeline},
+            {"peak", {{"name", plan.memory.peak.name}, {"bytes", plan.memory.peak.bytes}}}}}};
+}
+
+void log_model(const JobConfig& job, const JobPlan& plan, const std::string& device_name,
+               const std::string& capacity_line) {
+  log::info(concat("Starting job: ", job.job.description));
+  log::info(capacity_line);
+  log::info(concat("Model ", plan.model.name, " ", plan.model.flavor,
+                   " size: ", with_thousands(plan.parameters.total), " total parameters"));
+  log::info(peak_flops_line(peak_flops(device_name)));
+  log::info(describe(plan.memory));
+}
+
+void log_training_start(const JobConfig& job, const JobPlan& plan, int64_t completed_steps) {
+  log::info(concat("Trainer is initialized with local batch size ", job.training.local_batch_size,
+                   ", global batch size ", job.training.local_batch_size * plan.micro_batches,
+                   ", gradient accumulation steps ", plan.micro_batches, ", sequence length ",
+                   job.training.seq_len, ", total steps ", job.training.steps, " (warmup ",
+                   job.lr_scheduler.warmup_steps, ")"));
+  log::info(concat("Training starts at step ", completed_steps + 1));
+}
+
+}  // namespace titan

@@ -1,0 +1,36 @@
+// What a run says about itself before the first step, and what --dry_run says without running.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "lib/config/job_config.hpp"
+#include "lib/model/decoder_config.hpp"
+#include "lib/train/memory_plan.hpp"
+
+namespace titan {
+
+// Everything that is known of a job from its options alone.
+struct JobPlan {
+  DecoderConfig model;
+  ParameterCount parameters;
+  int64_t flops_per_token = 0;
+  int64_t micro_batches = 0;
+  int64_t tokens_per_step = 0;  // on this rank
+  MemoryPlan memory;
+};
+JobPlan plan_job(const JobConfig& job);
+
+std::string describe(const JobPlan& plan);
+nlohmann::ordered_json to_json(const JobPlan& plan);
+
+// Start-up lines, the ones that log parsers look for in torchtitan's words.
+void log_model(const JobConfig& job, const JobPlan& plan, const std::string& device_name,
+               const std::string& capacity_line);
+void log_training_start(const JobConfig& job, const JobPlan& plan, int64_t completed_steps);
+
+// 8030261248 -> "8,030,261,248"
+std::string with_thousands(int64_t value);
+
+}  // namespace titan

@@ -1,0 +1,277 @@
+#include "lib/train/run_checkpoints.hpp"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "lib/base/error.hpp"
+#include "lib/base/log.hpp"
+#include "lib/checkpoint/hugging_face.hpp"
+#include "lib/checkpoint/model_description.hpp"
+#include "lib/config/dump.hpp"
+
+namespace titan {
+namespace {
+
+Dtype stored_dtype(at::ScalarType dtype) {
+  return dtype == at::kBFloat16 ? Dtype::kBfloat16 : Dtype::kFloat32;
+}
+
+std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
+  return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
+}
+
+TensorSlice whole(std::string name, const at::Tensor& host) {
+  const Shape shape = host.sizes().vec();
+  return {std::move(name), stored_dtype(host.scalar_type()), shape, Shape(shape.size(), 0), shape,
+          bytes_of(host)};
+}
+
+// Fills `rows` (a part of a parameter, on any device) from the stored tensor `name`.
+void read_into(const TensorSource& source, const std::string& name, at::Tensor rows) {
+  at::Tensor host = rows.is_cpu() && rows.scalar_type() == at::kFloat
+                        ? rows
+                        : at::empty(rows.sizes(), at::TensorOptions().dtype(at::kFloat));
+  const Box box{Shape(static_cast<size_t>(rows.dim()), 0), rows.sizes().vec()};
+  read_as_float32(source, name, box,
+                  {host.mutable_data_ptr<float>(), static_cast<size_t>(host.numel())});
+  if (!host.is_same(rows)) rows.copy_(host);
+}
+
+ModelDescription describe_model(const DecoderConfig& model) {
+  const AttentionConfig& attention = model.layers.front().attention;
+  ModelDescription description;
+  description.name = model.name;
+  description.flavor = model.flavor;
+  description.dim = model.embedding.dim;
+  description.n_layers = static_cast<int64_t>(model.layers.size());
+  description.n_heads = attention.heads;
+  description.n_kv_heads = attention.kv_heads;
+  description.ffn_hidden = model.layers.front().feed_forward.hidden;
+  description.vocab_size = model.embedding.vocab_size;
+  description.norm_eps = model.norm.eps;
+  description.rope_theta = attention.rope.theta;
+  description.max_seq_len = model.max_seq_len;
+  if (attention.rope.scaling) {
+    const ops::RopeScaling& scaling = *attention.rope.scaling;
+    description.rope_scaling = RopeScaling{scaling.factor, scaling.low_freq_factor,
+                                           scaling.high_freq_factor, scaling.original_max_position};
+  }
+  return description;
+}
+
+}  // namespace
+
+struct RunCheckpoints::Copies {
+  std::vector<at::Tensor> tensors;
+  std::vector<TensorSlice> model, optimizer;
+};
+
+RunCheckpoints::RunCheckpoints(const JobConfig& job, const DecoderConfig& model, Sharder& sharder,
+                               Optimizer& optimizer, const ops::Device& device)
+    : job_(job), model_(model), sharder_(sharder), optimizer_(optimizer), device_(device) {
+  const config::Checkpoint& options = job.checkpoint;
+  if (!options.enable) return;
+  checkpointer_.emplace(
+      Checkpointer::Config{.folder = std::filesystem::path(job.job.dump_folder) / options.folder,
+                           .keep_latest_k = static_cast<int>(options.keep_latest_k),
+                           .load_only = options.load_only});
+}
+
+RunCheckpoints::~RunCheckpoints() = default;
+
+bool RunCheckpoints::excluded(const char* what) const {
+  const auto& list = job_.checkpoint.exclude_from_loading;
+  return std::find(list.begin(), list.end(), what) != list.end();
+}
+
+// ---- Loading ----
+
+void RunCheckpoints::load_parameters(const TensorSource& model, const TensorSource* optimizer) {
+  TensorTable expected, expected_moments;
+  for (const Parameter* parameter : sharder_.parameters()) {
+    const Dtype dtype = stored_dtype(parameter->master.scalar_type());
+    for (size_t i = 0; i < parameter->members.size(); ++i) {
+      const std::string& name = parameter->members[i].name;
+      const Shape shape = parameter->member_rows(parameter->master, i).sizes().vec();
+      expected[name] = {dtype, shape};
+      expected_moments[name + ".exp_avg"] = {dtype, shape};
+      expected_moments[name + ".exp_avg_sq"] = {dtype, shape};
+    }
+  }
+  const bool with_model = !excluded("model");
+  if (with_model) {
+    require_tensors(expected, model.tensors(), false, "the checkpoint is of another model");
+  }
+  if (optimizer != nullptr) {
+    require_tensors(expected_moments, optimizer->tensors(), false,
+                    "the checkpoint's optimizer state is of another model");
+  }
+  for (Parameter* parameter : sharder_.parameters()) {
+    for (size_t i = 0; i < parameter->members.size(); ++i) {
+      const std::string& name = parameter->members[i].name;
+      if (with_model) read_into(model, name, parameter->member_rows(parameter->master, i));
+      if (optimizer == nullptr) continue;
+      read_into(*optimizer, name + ".exp_avg", parameter->member_rows(parameter->exp_avg, i));
+      read_into(*optimizer, name + ".exp_avg_sq", parameter->member_rows(parameter->exp_avg_sq, i));
+    }
+  }
+  sharder_.refresh_compute();
+}
+
+ResumeState RunCheckpoints::load_own(const CheckpointReader& reader) {
+  const Manifest& manifest = reader.manifest();
+  const bool with_optimizer = !manifest.model_only && manifest.step > 0 && !excluded("optimizer");
+  load_parameters(reader.model(), with_optimizer ? &reader.optimizer() : nullptr);
+  ResumeState resume;
+  if (manifest.step == 0) return resume;  // a seed checkpoint: the weights only
+  if (manifest.model_only) {
+    log::warning(concat("checkpoint ", reader.directory().string(),
+                        " holds the model only: the optimizer starts fresh"));
+  }
+  if (with_optimizer) optimizer_.set_updates(manifest.state.value("optimizer_updates", int64_t{0}));
+  if (!excluded("train_state")) {
+    resume.step = manifest.step;
+    resume.tokens_seen = manifest.state.value("tokens_seen", int64_t{0});
+  }
+  if (!excluded("dataloader") && manifest.state.contains("data")) {
+    resume.data = manifest.state["data"];
+  }
+  return resume;
+}
+
+void RunCheckpoints::load_initial(const std::string& path) {
+  const config::Checkpoint& options = job_.checkpoint;
+  if (options.initial_load_in_hf) {
+    HuggingFaceReader source(path, describe_model(model_));
+    load_parameters(source, nullptr);
+    log::info(concat("initial weights: Hugging Face model ", path));
+    return;
+  }
+  CheckpointReader reader(path);
+  const bool with_optimizer = !options.initial_load_model_only && !reader.manifest().model_only;
+  load_parameters(reader.model(), with_optimizer ? &reader.optimizer() : nullptr);
+  if (with_optimizer) {
+    optimizer_.set_updates(reader.manifest().state.value("optimizer_updates", int64_t{0}));
+  }
+  log::info(concat("initial weights: checkpoint ", path));
+}
+
+std::optional<ResumeState> RunCheckpoints::load() {
+  const config::Checkpoint& options = job_.checkpoint;
+  if (!checkpointer_) return std::nullopt;
+  std::optional<ResumeState> resume;
+  if (options.load_step >= 0) {
+    resume = load_own(*checkpointer_->open_step(options.load_step));
+  } else {
+    checkpointer_->load_latest([&](const CheckpointReader& reader) { resume = load_own(reader); });
+  }
+  const bool has_initial = options.initial_load_path.has_value() || options.initial_load_in_hf;
+  if (resume) {
+    if (has_initial) {
+      log::warning("checkpoint.initial_load_path is ignored: the run's own checkpoint was loaded");
+    }
+    last_saved_step_ = resume->step;
+    log::info(concat("resumed from step ", resume->step, " (",
+                     checkpointer_ ? job_.checkpoint.folder : "", ")"));
+  } else if (has_initial) {
+    load_initial(options.initial_load_path.value_or(job_.model.hf_assets_path));
+  }
+  return resume;
+}
+
+// ---- Saving ----
+
+bool RunCheckpoints::due(Reason reason, int64_t step) const {
+  const config::Checkpoint& options = job_.checkpoint;
+  if (!checkpointer_ || options.load_only || step == 0 || last_saved_step_ == step) return false;
+  if (reason != Reason::kPeriodic) return true;
+  return step % options.interval == 0 || (step == 1 && options.enable_first_step_checkpoint);
+}
+
+std::shared_ptr<RunCheckpoints::Copies> RunCheckpoints::copy_state(bool with_optimizer,
+                                                                   bool in_background) {
+  auto copies = std::make_shared<Copies>();
+  auto host_copy = [&](const at::Tensor& tensor) {
+    // On the CPU a save in the foreground may read the tensors where they are.
+    at::Tensor host = tensor.is_cpu() && !in_background ? tensor : tensor.to(at::kCPU, false, true);
+    copies->tensors.push_back(host);
+    return host;
+  };
+  for (const Parameter* parameter : sharder_.parameters()) {
+    at::Tensor master = host_copy(parameter->master);
+    at::Tensor exp_avg, exp_avg_sq;
+    if (with_optimizer) {
+      exp_avg = host_copy(parameter->exp_avg);
+      exp_avg_sq = host_copy(parameter->exp_avg_sq);
+    }
+    for (size_t i = 0; i < parameter->members.size(); ++i) {
+      const std::string& name = parameter->members[i].name;
+      copies->model.push_back(whole(name, parameter->member_rows(master, i)));
+      if (!with_optimizer) continue;
+      copies->optimizer.push_back(whole(name + ".exp_avg", parameter->member_rows(exp_avg, i)));
+      copies->optimizer.push_back(
+          whole(name + ".exp_avg_sq", parameter->member_rows(exp_avg_sq, i)));
+    }
+  }
+  return copies;
+}
+
+void RunCheckpoints::save_sync(Reason reason, const ResumeState& resume, uint64_t seed) {
+  if (!due(reason, resume.step)) return;
+  const config::Checkpoint& options = job_.checkpoint;
+  const bool last = reason == Reason::kLast;
+  const bool in_background =
+      reason == Reason::kPeriodic && options.async_mode != config::AsyncMode::kDisabled;
+  finish_sync();
+
+  Snapshot snapshot;
+  snapshot.step = resume.step;
+  snapshot.model_only = last && options.last_save_model_only;
+  snapshot.in_hugging_face = last && options.last_save_in_hf;
+  if (snapshot.in_hugging_face) snapshot.model_only = true;
+  if (snapshot.model_only) snapshot.export_dtype = dtype_from_option(word(options.export_dtype));
+  snapshot.tokenizer_folder = job_.model.hf_assets_path;
+  std::shared_ptr<Copies> copies = copy_state(!snapshot.model_only, in_background);
+  snapshot.model = copies->model;
+  snapshot.optimizer = copies->optimizer;
+  snapshot.keep_alive = copies;
+  snapshot.model_description = describe_model(model_).to_json();
+  snapshot.state = {{"tokens_seen", resume.tokens_seen},
+                    {"optimizer_updates", optimizer_.updates_sync()},
+                    {"seed", seed},
+                    {"data", resume.data},
+                    {"config", nlohmann::ordered_json::parse(config::to_json(job_))}};
+  if (in_background) {
+    checkpointer_->start_save(std::move(snapshot));
+  } else {
+    report(checkpointer_->save(std::move(snapshot)));
+  }
+  last_saved_step_ = resume.step;
+}
+
+void RunCheckpoints::report(const SaveOutcome& outcome) const {
+  if (!outcome.ok()) {
+    log::error(concat("checkpoint of step ", outcome.step, " FAILED: ", outcome.error,
+                      "; training goes on, earlier checkpoints are untouched"));
+    return;
+  }
+  char text[160];
+  std::snprintf(text, sizeof text, "checkpoint of step %lld saved in %.2f s (%.2f GiB)",
+                static_cast<long long>(outcome.step), outcome.seconds,
+                static_cast<double>(outcome.bytes) / (1ull << 30));
+  log::info(text);
+}
+
+void RunCheckpoints::report_finished() {
+  if (!checkpointer_) return;
+  for (const SaveOutcome& outcome : checkpointer_->finished()) report(outcome);
+}
+
+void RunCheckpoints::finish_sync() {
+  if (!checkpointer_) return;
+  for (const SaveOutcome& outcome : checkpointer_->wait()) report(outcome);
+}
+
+}  // namespace titan

@@ -1,0 +1,265 @@
+#include "lib/train/trainer.hpp"
+
+#include <ATen/ATen.h>
+#include <c10/util/Exception.h>
+
+#include <cmath>
+#include <cstdio>
+#include <random>
+
+#include "lib/base/error.hpp"
+#include "lib/base/log.hpp"
+#include "lib/metrics/flops.hpp"
+#include "lib/metrics/memory.hpp"
+#include "lib/metrics/memory_snapshot.hpp"
+#include "lib/metrics/metrics_logger.hpp"
+#include "lib/metrics/profiler.hpp"
+#include "lib/ops/matmul_plans.hpp"
+#include "lib/optim/optimizer.hpp"
+#include "lib/train/from_job.hpp"
+#include "lib/train/report.hpp"
+#include "lib/train/run_checkpoints.hpp"
+#include "lib/train/signals.hpp"
+#include "lib/train/step_results.hpp"
+#include "lib/train/validator.hpp"
+
+namespace titan {
+namespace {
+
+constexpr int kNonFiniteLimit = 10;
+
+uint64_t seed_of(const JobConfig& job) {
+  if (job.debug.seed) return static_cast<uint64_t>(*job.debug.seed);
+  std::random_device random;
+  return (static_cast<uint64_t>(random()) << 32) | random();
+}
+
+void apply_determinism(const JobConfig& job, const ops::Device& device) {
+  if (!job.debug.deterministic) return;
+  at::globalContext().setDeterministicAlgorithms(true, job.debug.deterministic_warn_only);
+  at::globalContext().setDeterministicCuDNN(true);
+  if (device.is_cuda()) device.matmul_plans().set_deterministic_choice(true);
+}
+
+std::unique_ptr<DataLoader> open_data(const JobConfig& job, const DataConfig& data,
+                                      std::optional<int64_t> global_batch) {
+  // Pre-tokenised files need no tokenizer; whether there is one is the loader's question.
+  const bool has_tokenizer = std::filesystem::exists(job.model.hf_assets_path);
+  std::shared_ptr<const Tokenizer> tokenizer;
+  if (has_tokenizer) tokenizer = load_tokenizer(job.model.hf_assets_path);
+  return DataLoader::open(data, std::move(tokenizer), global_batch);
+}
+
+int cuda_index(const ops::Device& device) {
+  return device.is_cuda() ? device.torch().index() : kNoCudaDevice;
+}
+
+}  // namespace
+
+// Members in the order in which they are built: each may use those above it.
+struct Trainer::State {
+  State(const JobConfig& job, ops::Device device_);
+
+  void run();
+  void train_step(int64_t step, GlobalBatch& batch);
+  void look_at_results(const std::vector<StepResult>& results);
+  void log_step(int64_t step);
+  void validate(int64_t step);
+  void save(RunCheckpoints::Reason reason);
+
+  const JobConfig& job;
+  ops::Device device;
+  uint64_t seed;
+  JobPlan plan;
+  const DecoderConfig& model;
+  Decoder decoder;
+  Sharder sharder;
+  Optimizer optimizer;
+  RunCheckpoints checkpoints;
+  Step step_program;
+  ThroughputMeter meter;
+  std::unique_ptr<DataLoader> loader;
+  BatchFeed feed;
+  std::optional<Validator> validator;
+  MetricsLogger metrics;
+  MemoryMonitor memory;
+  std::optional<Profiler> profiler;
+  std::optional<MemorySnapshots> snapshots;
+  StepResults results;
+  optim::Schedule schedule;
+
+  int64_t completed_steps = 0;
+  int64_t tokens_seen = 0;
+  double learning_rate = 0;
+  int non_finite_in_a_row = 0;
+  StepResult latest;
+  bool started = false;
+};
+
+Trainer::State::State(const JobConfig& job_, ops::Device device_)
+    : job(job_),
+      device(std::move(device_)),
+      seed(seed_of(job)),
+      plan(plan_job(job)),
+      model(plan.model),
+      decoder(build(model)),
+      sharder(declare_units(model), sharder_config(job), device),
+      optimizer(optimizer_config(job), sharder, device),
+      checkpoints(job, model, sharder, optimizer, device),
+      step_program(decoder, model, sharder, device),
+      meter({.flops_per_token = static_cast<double>(plan.flops_per_token),
+             .peak_flops = peak_flops(device.name())}),
+      loader(open_data(job, training_data_config(job, model),
+                       plan.micro_batches * job.training.local_batch_size)),
+      feed(*loader, device, job.training.local_batch_size, job.training.seq_len, &meter),
+      metrics(metrics_config(job)),
+      memory(cuda_index(device)),
+      results(device),
+      schedule(titan::schedule(job)) {
+  apply_determinism(job, device);
+  log_model(job, plan, device.name(), memory.capacity_line());
+  sharder.initialise(seed);
+  if (std::optional<ResumeState> resume = checkpoints.load()) {
+    completed_steps = resume->step;
+    tokens_seen = resume->tokens_seen;
+    if (!resume->data.is_null()) loader->restore(resume->data);
+  }
+  log::info(loader->describe());
+  profiler.emplace(profiler_config(job, device.is_cuda()), completed_steps);
+  snapshots.emplace(snapshot_config(job, cuda_index(device)), completed_steps);
+  if (job.validation.enable) {
+    DataConfig data = validation_data_config(job, model);
+    validator.emplace(open_data(job, data, std::nullopt), data, job.validation.steps, step_program,
+                      device);
+  }
+}
+
+// ---- The loop ----
+
+void Trainer::State::run() {
+  StopSignals signals;
+  log_training_start(job, plan, completed_steps);
+  GlobalBatch batch;
+  while (completed_steps < job.training.steps && signals.received() == 0) {
+    if (!feed.next(plan.micro_batches, batch)) {
+      log::warning(concat("the training data ended after step ", completed_steps));
+      break;
+    }
+    started = true;
+    train_step(completed_steps + 1, batch);
+    ++completed_steps;
+    tokens_seen += batch.tokens;
+
+    look_at_results(results.arrived());
+    if (metrics.should_log(completed_steps)) log_step(completed_steps);
+    if (validator && (completed_steps == 1 || completed_steps % job.validation.freq == 0)) {
+      validate(completed_steps);
+    }
+    profiler->step(completed_steps);
+    snapshots->step(completed_steps);
+    checkpoints.report_finished();
+    if (completed_steps < job.training.steps) {
+      save(RunCheckpoints::Reason::kPeriodic);
+    }
+  }
+  look_at_results(results.all_sync());
+  if (int signal = signals.received(); signal != 0 && completed_steps < job.training.steps) {
+    log::warning(concat("signal ", signal, " received: stopping after step ", completed_steps));
+    if (!job.checkpoint.enable) {
+      log::warning("nothing was saved: checkpoint.enable is off");
+    }
+    save(RunCheckpoints::Reason::kSignal);
+  } else {
+    save(RunCheckpoints::Reason::kLast);
+  }
+  checkpoints.finish_sync();
+  log::info("Training completed");
+}
+
+void Trainer::State::train_step(int64_t step, GlobalBatch& batch) {
+  at::Tensor loss;
+  for (const MicroBatch& micro_batch : batch.micro_batches) {
+    at::Tensor part = step_program.forward_backward(micro_batch, batch.inverse_valid_tokens);
+    loss = loss.defined() ? loss + part : part;
+  }
+  learning_rate = job.optimizer.lr * optim::learning_rate_factor(schedule, step - 1);
+  optimizer.step(learning_rate, loss);
+  sharder.release_gradients();
+  results.push(step, loss, optimizer.grad_norm(), optimizer.skipped());
+}
+
+void Trainer::State::look_at_results(const std::vector<StepResult>& arrived) {
+  for (const StepResult& result : arrived) {
+    latest = result;
+    if (!result.update_skipped) {
+      non_finite_in_a_row = 0;
+      continue;
+    }
+    log::warning(concat("step ", result.step, ": loss ", result.loss, ", gradient norm ",
+                        result.grad_norm, " is not finite: the update was skipped"));
+    if (++non_finite_in_a_row == kNonFiniteLimit) {
+      throw Error(concat(kNonFiniteLimit, " steps in a row (", result.step - kNonFiniteLimit + 1,
+                         " to ", result.step,
+                         ") had a non-finite loss or gradient norm; lower optimizer.lr, lengthen "
+                         "lr_scheduler.warmup_steps, or look at the data around there"));
+    }
+  }
+}
+
+void Trainer::State::log_step(int64_t step) {
+  look_at_results(results.all_sync());
+  StepMetrics values;
+  values.step = step;
+  values.global_avg_loss = latest.loss;
+  values.global_max_loss = latest.loss;
+  values.grad_norm = latest.grad_norm;
+  values.update_skipped = latest.update_skipped;
+  values.lr = learning_rate;
+  values.n_tokens_seen = tokens_seen;
+  values.throughput = meter.read(step);
+  values.memory = memory.peaks();
+  memory.reset_peaks();
+  metrics.log_step(values);
+}
+
+void Trainer::State::validate(int64_t step) {
+  ValidationResult result = validator->run_sync();
+  metrics.log_validation({.step = step,
+                          .loss = result.loss,
+                          .tps = static_cast<double>(result.tokens) / result.seconds,
+                          .memory = memory.peaks()});
+  memory.reset_peaks();
+  meter.read(step);  // the training interval starts afresh
+}
+
+void Trainer::State::save(RunCheckpoints::Reason reason) {
+  if (!checkpoints.due(reason, completed_steps)) return;
+  checkpoints.save_sync(reason, {completed_steps, tokens_seen, loader->state()}, seed);
+}
+
+Trainer::Trainer(const JobConfig& job, ops::Device device)
+    : state_(std::make_unique<State>(job, std::move(device))) {}
+Trainer::~Trainer() = default;
+
+void Trainer::run() {
+  try {
+    state_->run();
+  } catch (const c10::OutOfMemoryError&) {
+    const double gib = 1ull << 30;
+    char text[400];
+    std::snprintf(
+        text, sizeof text,
+        "out of GPU memory: the plan expected a peak of %.1f GiB (%s) on a device of %.1f GiB; "
+        "lower training.local_batch_size or training.seq_len, or set "
+        "activation_checkpoint.mode to \"selective\" with selective_ac_option \"op\", or "
+        "to \"full\"",
+        static_cast<double>(state_->plan.memory.peak.bytes) / gib,
+        state_->plan.memory.peak.name.c_str(),
+        static_cast<double>(state_->memory.capacity()) / gib);
+    throw Error(text);
+  }
+}
+
+bool Trainer::started() const { return state_->started; }
+
+}  // namespace titan
