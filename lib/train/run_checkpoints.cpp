@@ -246,32 +246,19 @@ void RunCheckpoints::save_sync(Reason reason, const ResumeState& resume, uint64_
   if (in_background) {
     checkpointer_->start_save(std::move(snapshot));
   } else {
-    report(checkpointer_->save(std::move(snapshot)));
+    checkpointer_->save(std::move(snapshot));
   }
   last_saved_step_ = resume.step;
 }
 
-void RunCheckpoints::report(const SaveOutcome& outcome) const {
-  if (!outcome.ok()) {
-    log::error(concat("checkpoint of step ", outcome.step, " FAILED: ", outcome.error,
-                      "; training goes on, earlier checkpoints are untouched"));
-    return;
-  }
-  char text[160];
-  std::snprintf(text, sizeof text, "checkpoint of step %lld saved in %.2f s (%.2f GiB)",
-                static_cast<long long>(outcome.step), outcome.seconds,
-                static_cast<double>(outcome.bytes) / (1ull << 30));
-  log::info(text);
-}
-
 void RunCheckpoints::report_finished() {
   if (!checkpointer_) return;
-  for (const SaveOutcome& outcome : checkpointer_->finished()) report(outcome);
+  checkpointer_->finished();
 }
 
 void RunCheckpoints::finish_sync() {
   if (!checkpointer_) return;
-  for (const SaveOutcome& outcome : checkpointer_->wait()) report(outcome);
+  checkpointer_->wait();
 }
 
 }  // namespace titan

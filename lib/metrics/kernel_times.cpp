@@ -1,0 +1,49 @@
+#include "lib/metrics/kernel_times.hpp"
+
+#include <torch/csrc/autograd/profiler_kineto.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "lib/base/error.hpp"
+
+#if TITAN_CUDA
+#include <cuda_runtime_api.h>
+#endif
+
+namespace titan {
+
+KernelTimes measure_kernels_sync(const std::function<void()>& work) {
+#if TITAN_CUDA
+  namespace kineto = torch::autograd::profiler;
+  using torch::profiler::impl::ActivityType;
+  const kineto::ProfilerConfig config(kineto::ProfilerState::KINETO);
+  const std::set<ActivityType> activities{ActivityType::CUDA};
+  kineto::prepareProfiler(config, activities);
+  kineto::enableProfiler(config, activities);
+  work();
+  TITAN_CHECK(cudaDeviceSynchronize() == cudaSuccess, "the profiled work failed");
+  const auto result = kineto::disableProfiler();
+
+  KernelTimes times;
+  uint64_t first = std::numeric_limits<uint64_t>::max(), last = 0;
+  for (const kineto::KinetoEvent& event : result->events()) {
+    if (event.deviceType() != c10::DeviceType::CUDA) continue;
+    const double milliseconds = static_cast<double>(event.durationNs()) / 1e6;
+    KernelTimes::Entry& entry = times.by_name[event.name()];
+    entry.milliseconds += milliseconds;
+    entry.count += 1;
+    times.busy_milliseconds += milliseconds;
+    first = std::min(first, event.startNs());
+    last = std::max(last, event.endNs());
+  }
+  TITAN_CHECK(last > first, "no kernel was recorded: is CUPTI there?");
+  times.span_milliseconds = static_cast<double>(last - first) / 1e6;
+  return times;
+#else
+  (void)work;
+  throw Error("this build has no CUDA kernels");
+#endif
+}
+
+}  // namespace titan

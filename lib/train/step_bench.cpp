@@ -1,0 +1,176 @@
+#include "lib/train/step_bench.hpp"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+
+#include "lib/base/error.hpp"
+#include "lib/metrics/kernel_times.hpp"
+#include "lib/metrics/memory.hpp"
+#include "lib/metrics/throughput.hpp"
+#include "lib/optim/optimizer.hpp"
+#include "lib/train/from_job.hpp"
+#include "lib/train/report.hpp"
+#include "lib/train/step.hpp"
+
+namespace titan {
+namespace {
+
+// Rates of one H200 that the floors divide by, as measured with `titan-bench matmul`, `ops` and by
+// cuDNN's own time: the rate that bf16 products reach in long sequences of large launches, causal
+// attention forward and backward, and 85 % of the speed of a device copy.
+constexpr double kMatmulFlops = 690e12;
+constexpr double kAttentionForwardFlops = 573e12;
+constexpr double kAttentionBackwardFlops = 492e12;
+constexpr double kElementwiseBytes = 0.85 * 4.30e12;
+
+struct PartRule {
+  const char* part;
+  std::vector<const char*> words;  // in a kernel's name
+};
+
+// The first rule that matches wins.
+const std::vector<PartRule>& part_rules() {
+  static const std::vector<PartRule> rules = {
+      {"attention", {"fmha", "flash", "sdpa", "attention", "cudnn"}},
+      {"matmul", {"gemm", "nvjet", "cutlass", "cublas", "splitK"}},
+      {"norms", {"rms_norm"}},
+      {"swiglu, rope", {"swiglu", "rope"}},
+      {"loss", {"cross_entropy"}},
+      {"embedding", {"embedding"}},
+      {"optimizer", {"adamw", "square_sum", "add_partials", "decide_step"}},
+  };
+  return rules;
+}
+
+std::string part_of(const std::string& kernel) {
+  for (const PartRule& rule : part_rules()) {
+    for (const char* word : rule.words) {
+      if (kernel.find(word) != std::string::npos) return rule.part;
+    }
+  }
+  return "other";
+}
+
+std::map<std::string, double> floors(const JobPlan& plan, const JobConfig& job) {
+  const double tokens = static_cast<double>(plan.tokens_per_step);
+  const double parameters = static_cast<double>(plan.parameters.total);
+  const double dim = static_cast<double>(plan.model.embedding.dim);
+  std::map<std::string, double> floor;
+  floor["matmul"] =
+      6 * static_cast<double>(plan.parameters.total - plan.parameters.embedding) * tokens /
+      kMatmulFlops * 1e3;
+  for (const BlockConfig& block : plan.model.layers) {
+    // Causal: half of 2 products of S x S x width for every sequence; backward counts 2.5 times.
+    const double width = static_cast<double>(block.attention.heads * block.attention.head_dim);
+    const double flops = 2 * tokens * static_cast<double>(job.training.seq_len) * width;
+    floor["attention"] +=
+        (flops / kAttentionForwardFlops + 2.5 * flops / kAttentionBackwardFlops) * 1e3;
+    const double hidden = static_cast<double>(block.feed_forward.hidden);
+    const double qkv = static_cast<double>(block.attention.qkv.out_features());
+    const double per_ms = tokens / kElementwiseBytes * 1e3;
+    floor["norms"] += (2 * 4 * dim + 2 * 10 * dim) * per_ms;       // forward, backward
+    floor["swiglu, rope"] += (6 * hidden + 12 * hidden) * per_ms;  // forward, backward
+    floor["swiglu, rope"] += (2 * 2 * (dim + qkv - dim - (qkv - dim) / 2) + 4 * qkv) * per_ms;
+  }
+  const double vocab = static_cast<double>(plan.model.embedding.vocab_size);
+  floor["loss"] = 4 * vocab * tokens / kElementwiseBytes * 1e3;
+  // p, m, v read and written, bf16 gradient read twice (norm and update), bf16 weight written.
+  floor["optimizer"] = (24 + 2 * 2 + 2) * parameters / kElementwiseBytes * 1e3;
+  return floor;
+}
+
+}  // namespace
+
+StepTiming time_step(const JobConfig& job, const ops::Device& device, int64_t steps) {
+  const JobPlan plan = plan_job(job);
+  const Decoder decoder = build(plan.model);
+  Sharder sharder(declare_units(plan.model), sharder_config(job), device);
+  sharder.initialise(1);
+  Optimizer optimizer(optimizer_config(job), sharder, device);
+  Step program(decoder, plan.model, sharder, device);
+  MemoryMonitor memory(device.torch().index());
+
+  const int64_t tokens = job.training.local_batch_size * job.training.seq_len;
+  const int64_t vocab = plan.model.embedding.vocab_size;
+  const double valid = static_cast<double>(tokens * plan.micro_batches);
+  at::Tensor inverse_valid = at::full({}, 1 / valid, device.options(at::kFloat));
+  auto random_tokens = [&] { return at::randint(vocab, {tokens}, device.options(at::kInt)); };
+  auto step = [&] {
+    at::Tensor loss;
+    for (int64_t i = 0; i < plan.micro_batches; ++i) {
+      MicroBatch batch{random_tokens(), random_tokens(), job.training.local_batch_size,
+                       job.training.seq_len};
+      loss = program.forward_backward(batch, inverse_valid);
+    }
+    optimizer.step(1e-5, loss);
+    sharder.release_gradients();
+  };
+
+  for (int i = 0; i < 3; ++i) step();
+  device.wait_sync();
+  std::vector<double> seconds;
+  for (int64_t i = 0; i < steps; ++i) {
+    const double start = monotonic_seconds();
+    step();
+    device.wait_sync();
+    seconds.push_back(monotonic_seconds() - start);
+  }
+  std::sort(seconds.begin(), seconds.end());
+
+  StepTiming timing;
+  timing.step_milliseconds = seconds[seconds.size() / 2] * 1e3;
+  timing.tokens_per_second = static_cast<double>(plan.tokens_per_step) /
+                             seconds[seconds.size() / 2];
+  timing.peak_gib = memory.peaks().max_active_gib;
+  timing.planned_gib = static_cast<double>(plan.memory.peak.bytes) / (1ull << 30);
+
+  const KernelTimes kernels = measure_kernels_sync(step);
+  std::map<std::string, double> by_part;
+  for (const auto& [name, entry] : kernels.by_name) {
+    by_part[part_of(name)] += entry.milliseconds;
+    timing.kernels.emplace_back(name, entry.milliseconds);
+  }
+  std::sort(timing.kernels.begin(), timing.kernels.end(),
+            [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::map<std::string, double> floor = floors(plan, job);
+  for (const auto& [part, milliseconds] : by_part) {
+    timing.parts.push_back({part, milliseconds, floor[part]});
+  }
+  std::sort(timing.parts.begin(), timing.parts.end(), [](const StepPart& a, const StepPart& b) {
+    return a.milliseconds > b.milliseconds;
+  });
+  timing.parts.push_back({"idle", kernels.span_milliseconds - kernels.busy_milliseconds, 0});
+  return timing;
+}
+
+std::string describe(const StepTiming& timing) {
+  char line[400];
+  std::snprintf(line, sizeof line,
+                "step %.1f ms, %.0f tok/s, peak %.2f GiB allocated (planned %.2f)\n%-16s %9s %9s %7s\n",
+                timing.step_milliseconds, timing.tokens_per_second, timing.peak_gib,
+                timing.planned_gib, "part", "ms", "floor ms", "share");
+  std::string text = line;
+  double sum = 0, floor = 0;
+  for (const StepPart& part : timing.parts) {
+    std::snprintf(line, sizeof line, "%-16s %9.2f %9.2f %6.1f%%\n", part.name.c_str(),
+                  part.milliseconds, part.floor_milliseconds,
+                  100 * part.milliseconds / timing.step_milliseconds);
+    text += line;
+    sum += part.milliseconds;
+    floor += part.floor_milliseconds;
+  }
+  std::snprintf(line, sizeof line, "%-16s %9.2f %9.2f\n", "sum", sum, floor);
+  text += line;
+  text += "longest kernels:\n";
+  for (size_t i = 0; i < std::min<size_t>(timing.kernels.size(), 25); ++i) {
+    std::snprintf(line, sizeof line, "%9.2f ms  %.110s\n", timing.kernels[i].second,
+                  timing.kernels[i].first.c_str());
+    text += line;
+  }
+  return text;
+}
+
+}  // namespace titan
