@@ -19,7 +19,7 @@ BELOW["lib/model"] = BELOW["lib/optim"] = BELOW["lib/checkpoint"] = BELOW["lib/p
 BELOW["lib/train"] = [folder for folder in BELOW]
 BELOW["apps"] = [folder for folder in BELOW]
 
-TORCH_FREE = ["lib/base", "kernels", "lib/config", "lib/data", "lib/metrics", "lib/checkpoint"]
+TORCH_FREE = ["lib/base", "kernels", "lib/config", "lib/data", "lib/checkpoint"]
 TORCH = re.compile(r"(ATen|c10|torch|caffe2)/")
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
 SUFFIXES = {".hpp", ".cpp", ".cu", ".cuh"}
