@@ -22,8 +22,8 @@ enum class SplitBehavior {
 };
 
 struct SplitStage {
-  bool prefix_space = false;     // first: put a space before a piece that does not start with one
-  std::optional<Regex> pattern;  // then: cut at its matches
+  bool prefix_space = false;  // first: put a space before a piece that does not start with one
+  std::optional<Regex> pattern = std::nullopt;  // then: cut at its matches
   SplitBehavior behavior = SplitBehavior::kIsolated;
   bool invert = false;  // what lies between the matches is taken for the matches
 };

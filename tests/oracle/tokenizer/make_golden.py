@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/unit/data/golden: small tokenizers in the shapes of well-known models, and the ids that the
+"""Makes tests/unit/data/tokenizer_golden: small tokenizers in the shapes of well-known models, and the ids that the
 Python package `tokenizers` gives for many scripts, edge cases and ill-formed bytes. The unit tests then need no Python.
 """
 
@@ -7,7 +7,7 @@ import json
 
 import shapes
 
-FOLDER = shapes.ROOT / "tests/unit/data/golden"
+FOLDER = shapes.ROOT / "tests/unit/data/tokenizer_golden"
 
 
 def main():
@@ -18,7 +18,7 @@ def main():
         shapes.save(tokenizer, FOLDER / name, config)
     texts = shapes.MANY_SCRIPTS + [text for text in shapes.EDGES if len(text) < 200]
     texts = [text.encode() for text in texts] + shapes.ILL_FORMED
-    with open(FOLDER / "tokenizer_cases.jsonl", "w", encoding="utf-8") as out:
+    with open(FOLDER / "cases.jsonl", "w", encoding="utf-8") as out:
         for text in texts:
             decoded = text.decode("utf-8", "replace")
             ids = {name: tokenizer.encode(decoded, add_special_tokens=False).ids for name, tokenizer in tokenizers.items()}
