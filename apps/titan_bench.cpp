@@ -58,8 +58,11 @@ void bench_matmul(std::vector<int64_t> sizes) {
     const char* name;
     int64_t n, k;
   };
-  const Shape shapes[] = {{"wqkv", 6144, 4096},   {"wo", 4096, 4096},       {"w13", 28672, 4096},
-                          {"w2", 4096, 14336},    {"output", 128256, 4096}};
+  const Shape shapes[] = {{"wqkv", 6144, 4096},
+                          {"wo", 4096, 4096},
+                          {"w13", 28672, 4096},
+                          {"w2", 4096, 14336},
+                          {"output", 128256, 4096}};
   std::printf("%-8s %7s %8s %8s   %10s %10s %10s %10s  (TF/s, bf16)\n", "name", "M", "N", "K",
               "forward", "+residual", "dgrad", "wgrad");
   for (int64_t m : sizes) {

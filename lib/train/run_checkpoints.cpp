@@ -18,16 +18,6 @@ Dtype stored_dtype(at::ScalarType dtype) {
   return dtype == at::kBFloat16 ? Dtype::kBfloat16 : Dtype::kFloat32;
 }
 
-std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
-  return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
-}
-
-TensorSlice whole(std::string name, const at::Tensor& host) {
-  const Shape shape = host.sizes().vec();
-  return {std::move(name), stored_dtype(host.scalar_type()), shape, Shape(shape.size(), 0), shape,
-          bytes_of(host)};
-}
-
 // Fills `rows` (a part of a parameter, on any device) from the stored tensor `name`.
 void read_into(const TensorSource& source, const std::string& name, at::Tensor rows) {
   at::Tensor host = rows.is_cpu() && rows.scalar_type() == at::kFloat
@@ -63,14 +53,9 @@ ModelDescription describe_model(const DecoderConfig& model) {
 
 }  // namespace
 
-struct RunCheckpoints::Copies {
-  std::vector<at::Tensor> tensors;
-  std::vector<TensorSlice> model, optimizer;
-};
-
 RunCheckpoints::RunCheckpoints(const JobConfig& job, const DecoderConfig& model, Sharder& sharder,
                                Optimizer& optimizer, const ops::Device& device)
-    : job_(job), model_(model), sharder_(sharder), optimizer_(optimizer), device_(device) {
+    : job_(job), model_(model), sharder_(sharder), optimizer_(optimizer), copies_(device) {
   const config::Checkpoint& options = job.checkpoint;
   if (!options.enable) return;
   checkpointer_.emplace(
@@ -190,32 +175,28 @@ bool RunCheckpoints::due(Reason reason, int64_t step) const {
   return step % options.interval == 0 || (step == 1 && options.enable_first_step_checkpoint);
 }
 
-std::shared_ptr<RunCheckpoints::Copies> RunCheckpoints::copy_state(bool with_optimizer,
-                                                                   bool in_background) {
-  auto copies = std::make_shared<Copies>();
-  auto host_copy = [&](const at::Tensor& tensor) {
-    // On the CPU a save in the foreground may read the tensors where they are.
-    at::Tensor host = tensor.is_cpu() && !in_background ? tensor : tensor.to(at::kCPU, false, true);
-    copies->tensors.push_back(host);
-    return host;
-  };
-  for (const Parameter* parameter : sharder_.parameters()) {
-    at::Tensor master = host_copy(parameter->master);
-    at::Tensor exp_avg, exp_avg_sq;
-    if (with_optimizer) {
-      exp_avg = host_copy(parameter->exp_avg);
-      exp_avg_sq = host_copy(parameter->exp_avg_sq);
-    }
-    for (size_t i = 0; i < parameter->members.size(); ++i) {
-      const std::string& name = parameter->members[i].name;
-      copies->model.push_back(whole(name, parameter->member_rows(master, i)));
-      if (!with_optimizer) continue;
-      copies->optimizer.push_back(whole(name + ".exp_avg", parameter->member_rows(exp_avg, i)));
-      copies->optimizer.push_back(
-          whole(name + ".exp_avg_sq", parameter->member_rows(exp_avg_sq, i)));
-    }
+HostCopies::Kind RunCheckpoints::copy_kind(bool in_background) const {
+  if (!in_background) return HostCopies::Kind::kInPlace;
+  return job_.checkpoint.async_mode == config::AsyncMode::kAsyncWithPinnedMem
+             ? HostCopies::Kind::kPinned
+             : HostCopies::Kind::kCopied;
+}
+
+void RunCheckpoints::order_before_update() const { copies_.order_before_update(); }
+
+std::string RunCheckpoints::non_finite_parameter_sync() const {
+  std::vector<at::Tensor> finite;
+  const std::vector<Parameter*> parameters = sharder_.parameters();
+  for (const Parameter* parameter : parameters) {
+    // The extremes are NaN where any value is, and infinite where the largest or smallest is.
+    auto [low, high] = at::aminmax(parameter->master);
+    finite.push_back(at::isfinite(low).logical_and(at::isfinite(high)));
   }
-  return copies;
+  const at::Tensor on_host = at::stack(finite).cpu();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    if (!on_host.const_data_ptr<bool>()[i]) return parameters[i]->members.front().name;
+  }
+  return "";
 }
 
 void RunCheckpoints::save_sync(Reason reason, const ResumeState& resume, uint64_t seed) {
@@ -225,6 +206,11 @@ void RunCheckpoints::save_sync(Reason reason, const ResumeState& resume, uint64_
   const bool in_background =
       reason == Reason::kPeriodic && options.async_mode != config::AsyncMode::kDisabled;
   finish_sync();
+  if (const std::string name = non_finite_parameter_sync(); !name.empty()) {
+    log::error(concat("checkpoint of step ", resume.step, " NOT saved: ", name,
+                      " holds values that are not finite; earlier checkpoints are untouched"));
+    return;
+  }
 
   Snapshot snapshot;
   snapshot.step = resume.step;
@@ -233,10 +219,10 @@ void RunCheckpoints::save_sync(Reason reason, const ResumeState& resume, uint64_
   if (snapshot.in_hugging_face) snapshot.model_only = true;
   if (snapshot.model_only) snapshot.export_dtype = dtype_from_option(word(options.export_dtype));
   snapshot.tokenizer_folder = job_.model.hf_assets_path;
-  std::shared_ptr<Copies> copies = copy_state(!snapshot.model_only, in_background);
-  snapshot.model = copies->model;
-  snapshot.optimizer = copies->optimizer;
-  snapshot.keep_alive = copies;
+  copies_.take(copy_kind(in_background), sharder_.parameters(), !snapshot.model_only);
+  snapshot.model = copies_.model();
+  snapshot.optimizer = copies_.moments();
+  snapshot.wait_until_ready = [this] { copies_.wait_sync(); };
   snapshot.model_description = describe_model(model_).to_json();
   snapshot.state = {{"tokens_seen", resume.tokens_seen},
                     {"optimizer_updates", optimizer_.updates_sync()},

@@ -10,6 +10,7 @@
 #include "lib/model/decoder_config.hpp"
 #include "lib/optim/optimizer.hpp"
 #include "lib/parallel/sharder.hpp"
+#include "lib/train/host_copies.hpp"
 
 namespace titan {
 
@@ -41,26 +42,27 @@ class RunCheckpoints {
   // Whether save_sync would save.
   bool due(Reason reason, int64_t step) const;
 
+  // Before an update: what a save in flight still copies from the device must not change under it.
+  void order_before_update() const;
   // Logs the outcomes of background saves that have ended.
   void report_finished();
   // Waits for a save in flight and logs its outcome.
   void finish_sync();
 
  private:
-  struct Copies;  // host copies of the state, as a save in flight reads them
-
-  std::shared_ptr<Copies> copy_state(bool with_optimizer, bool in_background);
+  HostCopies::Kind copy_kind(bool in_background) const;
   void load_parameters(const TensorSource& model, const TensorSource* optimizer);
   void load_initial(const std::string& path);
   ResumeState load_own(const CheckpointReader& reader);
   bool excluded(const char* what) const;
-  void report(const SaveOutcome& outcome) const;
+  // The name of a parameter with a NaN or an infinity, or "".
+  std::string non_finite_parameter_sync() const;
 
   const JobConfig& job_;
   const DecoderConfig& model_;
   Sharder& sharder_;
   Optimizer& optimizer_;
-  const ops::Device& device_;
+  HostCopies copies_;  // outlives the checkpointer, whose thread reads it
   std::optional<Checkpointer> checkpointer_;
   std::optional<int64_t> last_saved_step_;
 };

@@ -59,9 +59,8 @@ std::map<std::string, double> floors(const JobPlan& plan, const JobConfig& job) 
   const double parameters = static_cast<double>(plan.parameters.total);
   const double dim = static_cast<double>(plan.model.embedding.dim);
   std::map<std::string, double> floor;
-  floor["matmul"] =
-      6 * static_cast<double>(plan.parameters.total - plan.parameters.embedding) * tokens /
-      kMatmulFlops * 1e3;
+  floor["matmul"] = 6 * static_cast<double>(plan.parameters.total - plan.parameters.embedding) *
+                    tokens / kMatmulFlops * 1e3;
   for (const BlockConfig& block : plan.model.layers) {
     // Causal: half of 2 products of S x S x width for every sequence; backward counts 2.5 times.
     const double width = static_cast<double>(block.attention.heads * block.attention.head_dim);
@@ -122,8 +121,8 @@ StepTiming time_step(const JobConfig& job, const ops::Device& device, int64_t st
 
   StepTiming timing;
   timing.step_milliseconds = seconds[seconds.size() / 2] * 1e3;
-  timing.tokens_per_second = static_cast<double>(plan.tokens_per_step) /
-                             seconds[seconds.size() / 2];
+  timing.tokens_per_second =
+      static_cast<double>(plan.tokens_per_step) / seconds[seconds.size() / 2];
   timing.peak_gib = memory.peaks().max_active_gib;
   timing.planned_gib = static_cast<double>(plan.memory.peak.bytes) / (1ull << 30);
 
@@ -139,19 +138,19 @@ StepTiming time_step(const JobConfig& job, const ops::Device& device, int64_t st
   for (const auto& [part, milliseconds] : by_part) {
     timing.parts.push_back({part, milliseconds, floor[part]});
   }
-  std::sort(timing.parts.begin(), timing.parts.end(), [](const StepPart& a, const StepPart& b) {
-    return a.milliseconds > b.milliseconds;
-  });
+  std::sort(timing.parts.begin(), timing.parts.end(),
+            [](const StepPart& a, const StepPart& b) { return a.milliseconds > b.milliseconds; });
   timing.parts.push_back({"idle", kernels.span_milliseconds - kernels.busy_milliseconds, 0});
   return timing;
 }
 
 std::string describe(const StepTiming& timing) {
   char line[400];
-  std::snprintf(line, sizeof line,
-                "step %.1f ms, %.0f tok/s, peak %.2f GiB allocated (planned %.2f)\n%-16s %9s %9s %7s\n",
-                timing.step_milliseconds, timing.tokens_per_second, timing.peak_gib,
-                timing.planned_gib, "part", "ms", "floor ms", "share");
+  std::snprintf(
+      line, sizeof line,
+      "step %.1f ms, %.0f tok/s, peak %.2f GiB allocated (planned %.2f)\n%-16s %9s %9s %7s\n",
+      timing.step_milliseconds, timing.tokens_per_second, timing.peak_gib, timing.planned_gib,
+      "part", "ms", "floor ms", "share");
   std::string text = line;
   double sum = 0, floor = 0;
   for (const StepPart& part : timing.parts) {

@@ -21,7 +21,7 @@ struct StepTiming {
   double step_milliseconds = 0;  // median, without a profiler
   double peak_gib = 0;           // allocated by the allocator
   double planned_gib = 0;
-  std::vector<StepPart> parts;   // of one profiled step; the last is "idle"
+  std::vector<StepPart> parts;                          // of one profiled step; the last is "idle"
   std::vector<std::pair<std::string, double>> kernels;  // name, ms; longest first
 };
 

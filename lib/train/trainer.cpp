@@ -183,6 +183,7 @@ void Trainer::State::train_step(int64_t step, GlobalBatch& batch) {
     loss = loss.defined() ? loss + part : part;
   }
   learning_rate = job.optimizer.lr * optim::learning_rate_factor(schedule, step - 1);
+  checkpoints.order_before_update();
   optimizer.step(learning_rate, loss);
   sharder.release_gradients();
   results.push(step, loss, optimizer.grad_norm(), optimizer.skipped());
