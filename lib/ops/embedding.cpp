@@ -30,7 +30,12 @@ at::Tensor forward_cuda(const at::Tensor& tokens, const at::Tensor& weight) {
 
 void backward_cuda(const at::Tensor& dx, const at::Tensor& tokens, const at::Tensor& dweight,
                    bool accumulate) {
-  auto [sorted, positions] = at::sort(tokens, /*stable=*/true, /*dim=*/0, /*descending=*/false);
+  if (tokens.size(0) == 0) {
+    if (!accumulate) dweight.zero_();
+    return;
+  }
+  const auto [sorted, positions] =
+      at::sort(tokens, /*stable=*/true, /*dim=*/0, /*descending=*/false);
   const at::Tensor vocabulary = at::arange(dweight.size(0) + 1, tokens.options());
   const at::Tensor starts = at::searchsorted(sorted, vocabulary, /*out_int32=*/true);
   const auto run = [&]<class Gradient, class Weight>() {

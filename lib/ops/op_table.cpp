@@ -6,6 +6,9 @@ namespace titan::ops {
 void rms_norm_rows(std::vector<Op>& table);
 void swiglu_rows(std::vector<Op>& table);
 void rope_rows(std::vector<Op>& table);
+void cross_entropy_rows(std::vector<Op>& table);
+void embedding_rows(std::vector<Op>& table);
+void optimizer_rows(std::vector<Op>& table);
 
 const std::vector<Op>& op_table() {
   static const std::vector<Op> table = [] {
@@ -13,6 +16,9 @@ const std::vector<Op>& op_table() {
     rms_norm_rows(rows);
     swiglu_rows(rows);
     rope_rows(rows);
+    cross_entropy_rows(rows);
+    embedding_rows(rows);
+    optimizer_rows(rows);
     return rows;
   }();
   return table;

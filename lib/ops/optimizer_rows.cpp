@@ -1,0 +1,158 @@
+// Rows of the op table for what happens once a step or once a run: AdamW, the gradient norm and
+// initial values.
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "lib/base/error.hpp"
+#include "lib/ops/adamw.hpp"
+#include "lib/ops/element_type.hpp"
+#include "lib/ops/gradient_norm.hpp"
+#include "lib/ops/initialise.hpp"
+#include "lib/ops/op_table.hpp"
+
+namespace titan::ops {
+namespace {
+
+struct Size {
+  int64_t rows, cols;
+  bool timed = false;
+};
+
+// Single values, odd counts, several blocks, the debug model's largest, one of work A's.
+const Size kSizes[] = {{1, 1}, {1, 3}, {3, 701}, {257, 1025}, {2048, 256}, {28672, 4096, true}};
+
+template <class Inputs>
+std::vector<OpCase> cases(double bytes_for_a_value, const Inputs& inputs) {
+  std::vector<OpCase> result;
+  for (const Size& size : kSizes) {
+    result.push_back({.shape = concat(size.rows, " x ", size.cols),
+                      .inputs = [=](at::Device device,
+                                    at::ScalarType dtype) { return inputs(size, device, dtype); },
+                      .bytes = bytes_for_a_value * static_cast<double>(size.rows * size.cols),
+                      .timed = size.timed});
+  }
+  return result;
+}
+
+constexpr AdamWSettings kSettings{.learning_rate = 0.01, .weight_decay = 0.1};
+constexpr double kSquareSum = 9.0, kMaxNorm = 1.5;
+constexpr int64_t kStep = 7;
+
+StepControls controls_for(at::Device device) {
+  StepControls controls(device);
+  controls.step().fill_(kStep - 1);
+  const auto options = at::TensorOptions().device(device);
+  decide_step({kMaxNorm, kSettings.beta1, kSettings.beta2},
+              at::full({}, kSquareSum, options.dtype(at::kDouble)),
+              at::full({}, 2.5, options.dtype(at::kFloat)), controls);
+  return controls;
+}
+
+AdamWTensors adamw_tensors(const Tensors& in) {
+  return {.master = in[0],
+          .gradient = in[1],
+          .exp_avg = in[2],
+          .exp_avg_sq = in[3],
+          .compute = at::empty_like(in[0], at::kBFloat16)};
+}
+
+Tensors fused_adamw(const Tensors& in) {
+  AdamWTensors t = adamw_tensors({in[0].clone(), in[1], in[2].clone(), in[3].clone()});
+  adamw_(t, kSettings, controls_for(in[0].device()));
+  return {t.master, t.exp_avg, t.exp_avg_sq, t.compute};
+}
+
+Tensors reference_adamw(const Tensors& in) {
+  const at::ScalarType type = compute_type(in[0]), stored = in[0].scalar_type();
+  const AdamWSettings& s = kSettings;
+  const at::Tensor gradient = in[1].to(type) * (kMaxNorm / (std::sqrt(kSquareSum) + 1e-6));
+  const at::Tensor exp_avg = s.beta1 * in[2].to(type) + (1 - s.beta1) * gradient;
+  const at::Tensor exp_avg_sq = s.beta2 * in[3].to(type) + (1 - s.beta2) * gradient * gradient;
+  const at::Tensor denominator =
+      exp_avg_sq.sqrt() / std::sqrt(1 - std::pow(s.beta2, kStep)) + s.epsilon;
+  const at::Tensor master =
+      in[0].to(type) * (1 - s.learning_rate * s.weight_decay) -
+      s.learning_rate / (1 - std::pow(s.beta1, kStep)) * exp_avg / denominator;
+  // The oracle in fp64 does not round the copy.
+  const at::Tensor compute = type == at::kDouble ? master : master.to(stored).to(at::kBFloat16);
+  return {master.to(stored), exp_avg.to(stored), exp_avg_sq.to(stored), compute};
+}
+
+// Masters and moments in fp32, or with `narrow` in the gradient's dtype.
+void add_adamw(std::vector<Op>& table, const std::string& name, bool narrow) {
+  const auto inputs = [=](const Size& size, at::Device device, at::ScalarType dtype) {
+    const auto random = [&] { return at::randn({size.rows, size.cols}, device); };
+    const at::ScalarType stored = narrow ? dtype : at::kFloat;
+    return Tensors{random().to(stored), random().to(dtype), (0.1 * random()).to(stored),
+                   (0.1 * random().square()).to(stored)};
+  };
+  const auto timed = [](const Tensors& in) {
+    // Made once and never destroyed: its memory must not be given back after the driver is gone.
+    static const auto* controls = new StepControls(controls_for(in[0].device()));
+    adamw_(adamw_tensors(in), kSettings, *controls);
+  };
+  table.push_back({.name = name,
+                   .fused = fused_adamw,
+                   .reference = reference_adamw,
+                   .timed_run = timed,
+                   .cases = cases(narrow ? 16 : 28, inputs)});
+}
+
+void add_gradient_norm(std::vector<Op>& table) {
+  const auto inputs = [](const Size& size, at::Device device, at::ScalarType dtype) {
+    return Tensors{at::randn({size.rows, size.cols}, device).to(dtype),
+                   at::randn({size.timed ? 0 : 5}, device), at::randn({1}, device).to(dtype)};
+  };
+  table.push_back({.name = "gradient_norm",
+                   .fused =
+                       [](const Tensors& in) {
+                         return Tensors{square_sum(in, in[0].device()).sqrt().reshape({1})};
+                       },
+                   .reference =
+                       [](const Tensors& in) {
+                         Tensors norms;
+                         for (const at::Tensor& tensor : in) {
+                           norms.push_back(tensor.to(compute_type(tensor)).norm());
+                         }
+                         for (at::Tensor& norm : norms) norm = norm.to(compute_type(in[0]));
+                         return Tensors{at::stack(norms).norm().to(at::kDouble).reshape({1})};
+                       },
+                   .cases = cases(2, inputs)});
+}
+
+// Row 0 starts at an index that no Philox block starts at.
+void add_initialise(std::vector<Op>& table) {
+  const auto values = [](const at::Tensor& like, at::ScalarType type, at::Device device) {
+    at::Tensor out = at::empty(like.sizes(), at::TensorOptions().device(device).dtype(type));
+    initialise_(out, {.kind = Initializer::Kind::kTruncatedNormal, .std = 1.5}, 42, "w", 4097);
+    return out;
+  };
+  const auto inputs = [](const Size& size, at::Device device, at::ScalarType dtype) {
+    return Tensors{at::empty({size.rows, size.cols}, device).fill_(0.0).to(dtype)};
+  };
+  Op op{.name = "initialise",
+        .fused =
+            [=](const Tensors& in) {
+              return Tensors{values(in[0], in[0].scalar_type(), in[0].device())};
+            },
+        .reference =
+            [=](const Tensors& in) {
+              return Tensors{values(in[0], at::kDouble, at::kCPU).to(in[0].options())};
+            },
+        .cases = cases(2, inputs)};
+  // Bound by arithmetic, and done once a run.
+  std::erase_if(op.cases, [](const OpCase& op_case) { return op_case.timed; });
+  table.push_back(std::move(op));
+}
+
+}  // namespace
+
+void optimizer_rows(std::vector<Op>& table) {
+  add_adamw(table, "adamw", false);
+  add_adamw(table, "adamw_narrow", true);
+  add_gradient_norm(table);
+  add_initialise(table);
+}
+
+}  // namespace titan::ops
