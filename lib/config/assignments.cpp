@@ -19,14 +19,15 @@ void Assignments::set(const Option& option, Value value, std::string_view name,
   if (const std::string problem = value_problem(option, value); !problem.empty()) {
     return error(where, name, problem);
   }
-  const auto [before, first] =
-      earlier_.try_emplace(option.path, Earlier{value, std::string(name), where});
-  if (!first && before->second.value != value) {
+  // A flag given again under the same name replaces the earlier one, as anywhere on command lines.
+  const auto before = earlier_.find(option.path);
+  if (before != earlier_.end() && before->second.name != name && before->second.value != value) {
     return error(where, name,
                  concat("sets ", option.path, " to ", to_toml_literal(value), ", but ",
                         before->second.name, " (", before->second.where, ") has set it to ",
                         to_toml_literal(before->second.value), "; keep one of the two"));
   }
+  earlier_[option.path] = {value, std::string(name), where};
   if (name != option.path) {
     reading_.notes.push_back(concat(where, ": ", name, " is an old name, read as ", option.path));
   }

@@ -60,6 +60,10 @@ int cuda_index(const ops::Device& device) {
 struct Trainer::State {
   State(const JobConfig& job, ops::Device device_);
 
+  ThroughputMeter::Config meter_config() const {
+    return {.flops_per_token = static_cast<double>(plan.flops_per_token),
+            .peak_flops = peak_flops(device.name())};
+  }
   void run();
   void train_step(int64_t step, GlobalBatch& batch);
   void look_at_results(const std::vector<StepResult>& results);
@@ -81,8 +85,9 @@ struct Trainer::State {
   std::unique_ptr<DataLoader> loader;
   BatchFeed feed;
   std::optional<Validator> validator;
-  MetricsLogger metrics;
   MemoryMonitor memory;
+  // These write files: made last, when nothing can be wrong with the job any more.
+  std::optional<MetricsLogger> metrics;
   std::optional<Profiler> profiler;
   std::optional<MemorySnapshots> snapshots;
   StepResults results;
@@ -107,12 +112,10 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_)
       optimizer(optimizer_config(job), sharder, device),
       checkpoints(job, model, sharder, optimizer, device),
       step_program(decoder, model, sharder, device),
-      meter({.flops_per_token = static_cast<double>(plan.flops_per_token),
-             .peak_flops = peak_flops(device.name())}),
+      meter(meter_config()),
       loader(open_data(job, training_data_config(job, model),
                        plan.micro_batches * job.training.local_batch_size)),
       feed(*loader, device, job.training.local_batch_size, job.training.seq_len, &meter),
-      metrics(metrics_config(job)),
       memory(cuda_index(device)),
       results(device),
       schedule(titan::schedule(job)) {
@@ -122,16 +125,18 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_)
   if (std::optional<ResumeState> resume = checkpoints.load()) {
     completed_steps = resume->step;
     tokens_seen = resume->tokens_seen;
+    meter = ThroughputMeter(meter_config(), completed_steps);
     if (!resume->data.is_null()) loader->restore(resume->data);
   }
   log::info(loader->describe());
-  profiler.emplace(profiler_config(job, device.is_cuda()), completed_steps);
-  snapshots.emplace(snapshot_config(job, cuda_index(device)), completed_steps);
   if (job.validation.enable) {
     DataConfig data = validation_data_config(job, model);
     validator.emplace(open_data(job, data, std::nullopt), data, job.validation.steps, step_program,
                       device);
   }
+  metrics.emplace(metrics_config(job));
+  profiler.emplace(profiler_config(job, device.is_cuda()), completed_steps);
+  snapshots.emplace(snapshot_config(job, cuda_index(device)), completed_steps);
 }
 
 // ---- The loop ----
@@ -151,7 +156,7 @@ void Trainer::State::run() {
     tokens_seen += batch.tokens;
 
     look_at_results(results.arrived());
-    if (metrics.should_log(completed_steps)) log_step(completed_steps);
+    if (metrics->should_log(completed_steps)) log_step(completed_steps);
     if (validator && (completed_steps == 1 || completed_steps % job.validation.freq == 0)) {
       validate(completed_steps);
     }
@@ -220,15 +225,15 @@ void Trainer::State::log_step(int64_t step) {
   values.throughput = meter.read(step);
   values.memory = memory.peaks();
   memory.reset_peaks();
-  metrics.log_step(values);
+  metrics->log_step(values);
 }
 
 void Trainer::State::validate(int64_t step) {
   ValidationResult result = validator->run_sync();
-  metrics.log_validation({.step = step,
-                          .loss = result.loss,
-                          .tps = static_cast<double>(result.tokens) / result.seconds,
-                          .memory = memory.peaks()});
+  metrics->log_validation({.step = step,
+                           .loss = result.loss,
+                           .tps = static_cast<double>(result.tokens) / result.seconds,
+                           .memory = memory.peaks()});
   memory.reset_peaks();
   meter.read(step);  // the training interval starts afresh
 }
