@@ -6,7 +6,8 @@ import time
 import pytest
 from driver import DEBUG_JOB, SMALL, step_records
 
-ENDLESS = ("--training.steps", 100000, "--checkpoint.interval", 100000)
+ENDLESS = ("--training.steps", 100000)
+NO_SAVES = ("--checkpoint.interval", 100000)  # but the last
 
 
 def wait_for_steps(process, dump, count, seconds=60):
@@ -33,8 +34,8 @@ def end_of(process, seconds=60):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_saves_the_full_state_and_exits_0(titan_train, tmp_path, number):
     # The last save would hold the model only; a signal saves everything all the same.
-    arguments = (*SMALL, *ENDLESS, "--checkpoint.last_save_model_only", "--job.dump_folder", tmp_path)
-    process = titan_train.start(*arguments)
+    arguments = (*SMALL, *NO_SAVES, "--checkpoint.last_save_model_only", "--job.dump_folder", tmp_path)
+    process = titan_train.start(*arguments, *ENDLESS)
     wait_for_steps(process, tmp_path, 3)
     process.send_signal(number)
     status, output = end_of(process)
@@ -44,7 +45,7 @@ def test_saves_the_full_state_and_exits_0(titan_train, tmp_path, number):
     assert saved.name == f"step-{last}"
     assert list((saved / "optim").glob("*.safetensors"))
 
-    titan_train(*arguments[:-1], tmp_path, "--training.steps", last + 2)
+    titan_train(*arguments, "--training.steps", last + 2)
     assert [record["step"] for record in step_records(tmp_path)] == list(range(1, last + 3))
 
 
@@ -59,12 +60,12 @@ def test_without_checkpoints_says_that_nothing_was_saved(titan_train, tmp_path):
 
 
 def test_second_signal_ends_at_once(titan_train, tmp_path):
-    # Steps of several seconds, so that the second signal meets the first one's step.
-    slow = ("--training.local_batch_size", 64, "--training.seq_len", 512)
-    process = titan_train.start(DEBUG_JOB, *ENDLESS, *slow, "--job.dump_folder", tmp_path)
+    # Steps of a second or more, so that the second signal meets the first one's step.
+    slow = ("--training.local_batch_size", 8, "--training.seq_len", 512)
+    process = titan_train.start(DEBUG_JOB, *ENDLESS, *NO_SAVES, *slow, "--job.dump_folder", tmp_path)
     wait_for_steps(process, tmp_path, 1, seconds=200)
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.2)
+    time.sleep(0.1)
     assert process.poll() is None
     start = time.monotonic()
     process.send_signal(signal.SIGTERM)
@@ -78,7 +79,7 @@ def test_second_signal_ends_at_once(titan_train, tmp_path):
 
 def test_after_a_kill_the_next_run_goes_on(titan_train, tmp_path):
     arguments = (*SMALL, "--checkpoint.interval", 2, "--job.dump_folder", tmp_path)
-    process = titan_train.start(*arguments, "--training.steps", 100000)
+    process = titan_train.start(*arguments, *ENDLESS)
     wait_for_steps(process, tmp_path, 7)
     process.kill()
     process.communicate()
