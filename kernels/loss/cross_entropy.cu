@@ -14,7 +14,6 @@
 //     row:   [ gradient | ...     |  ...    |  ...    ]     second read of shared memory
 #include <cooperative_groups.h>
 
-#include <cfloat>
 #include <type_traits>
 
 #include "kernels/common/bulk_copy.cuh"
@@ -34,31 +33,40 @@ constexpr int kMaxCluster = 8;              // the largest that every Hopper chi
 constexpr int64_t kSliceBytes = 72 * 1024;  // three slices and their static parts in 228 KB
 constexpr int64_t kMaxSliceBytes = 224 * 1024;
 
-// For bf16 logits the error of ex2.approx (2^-22) vanishes in the rounding of the gradient and in a
-// sum of many terms; fp32 logits get the exact function.
+// exp(x - offset), where scaled_offset = offset * log2(e): one multiply-add and one special
+// function. For bf16 logits the error of ex2.approx (2^-22) vanishes in the rounding of the
+// gradient and in a sum of many terms; fp32 logits get the exact function.
+constexpr float kLog2E = 1.4426950408889634f;
+
 template <class T>
-__device__ float exponential(float x) {
+__device__ float scaled_offset(float offset) {
+  return std::is_same_v<T, float> ? offset : offset * kLog2E;
+}
+
+template <class T>
+__device__ float exponential(float x, float scaled_offset) {
   if constexpr (std::is_same_v<T, float>) {
-    return expf(x);
+    return expf(x - scaled_offset);
   } else {
     float result;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x * 1.4426950408889634f));
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(fmaf(x, kLog2E, -scaled_offset)));
     return result;
   }
 }
 
-// sum is relative to maximum: the terms add up to sum * exp(maximum). The empty maximum is the
-// lowest finite number: with -infinity, exp(maximum - maximum) would be NaN.
+// sum is relative to maximum: the terms add up to sum * exp(maximum). The empty maximum is finite
+// and stays so when scaled: with an infinite one, combining two empty sums would be NaN.
 struct MaxSum {
-  float maximum = -FLT_MAX;
+  float maximum = -1e38f;
   float sum = 0.0f;
 };
 
 template <class T>
 __device__ MaxSum combine(MaxSum a, MaxSum b) {
   const float maximum = fmaxf(a.maximum, b.maximum);
-  return {maximum, a.sum * exponential<T>(a.maximum - maximum) +
-                       b.sum * exponential<T>(b.maximum - maximum)};
+  const float offset = scaled_offset<T>(maximum);
+  return {maximum,
+          a.sum * exponential<T>(a.maximum, offset) + b.sum * exponential<T>(b.maximum, offset)};
 }
 
 template <class T>
@@ -123,10 +131,14 @@ __device__ MaxSum reduce_slice(const T* slice, int count) {
     float maximum = total.maximum;
 #pragma unroll
     for (int k = 0; k < kWidth; ++k) maximum = fmaxf(maximum, values[k]);
+    const float offset = scaled_offset<T>(maximum);
     float sum = 0.0f;
 #pragma unroll
-    for (int k = 0; k < kWidth; ++k) sum += exponential<T>(values[k] - maximum);
-    total = {maximum, total.sum * exponential<T>(total.maximum - maximum) + sum};
+    for (int k = 0; k < kWidth; ++k) sum += exponential<T>(values[k], offset);
+    // The maximum is seldom a new one after the first few logits.
+    const float earlier =
+        maximum == total.maximum ? total.sum : total.sum * exponential<T>(total.maximum, offset);
+    total = {maximum, earlier + sum};
   }
   return total;
 }
@@ -169,18 +181,17 @@ template <class T, bool kWide>
 __device__ void store_gradient(T* logits, const T* slice, int count, int64_t label, MaxSum row,
                                float inverse_valid_tokens) {
   constexpr int kWidth = Access<T, kWide>::kWidth;
-  const float inverse_sum = 1.0f / row.sum;
-  const float scale = inverse_sum * inverse_valid_tokens;
+  const float scale = inverse_valid_tokens / row.sum;
+  const float offset = scaled_offset<T>(row.maximum);
   for (int i = threadIdx.x * kWidth; i < count; i += kThreads * kWidth) {
     float values[kWidth];
     Access<T, kWide>::load(slice + i, values);
-    const bool holds_label = label >= i && label < i + kWidth;
 #pragma unroll
-    for (int k = 0; k < kWidth; ++k) {
-      const float exponent = exponential<T>(values[k] - row.maximum);
-      values[k] = exponent * scale;
-      if (holds_label && label == i + k) {
-        values[k] = (exponent * inverse_sum - 1.0f) * inverse_valid_tokens;
+    for (int k = 0; k < kWidth; ++k) values[k] = exponential<T>(values[k], offset) * scale;
+    if (label >= i && label < i + kWidth) {
+#pragma unroll
+      for (int k = 0; k < kWidth; ++k) {
+        if (label == i + k) values[k] -= inverse_valid_tokens;
       }
     }
     Access<T, kWide>::store(logits + i, values);
