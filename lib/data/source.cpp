@@ -50,7 +50,7 @@ std::vector<fs::path> files_of_folder(const fs::path& folder) {
 std::vector<fs::path> files_of_pattern(const std::string& pattern) {
   glob_t found{};
   std::vector<fs::path> paths;
-  if (::glob(pattern.c_str(), GLOB_BRACE | GLOB_TILDE, nullptr, &found) == 0) {
+  if (::glob(pattern.c_str(), GLOB_BRACE, nullptr, &found) == 0) {
     for (size_t i = 0; i < found.gl_pathc; ++i) {
       if (fs::is_regular_file(found.gl_pathv[i])) paths.emplace_back(found.gl_pathv[i]);
     }
@@ -89,7 +89,7 @@ std::vector<fs::path> files_at(const std::string& path, const std::string& where
           concat(where, " has a suffix that no reader understands: expected ", kSuffixes));
     }
     return {path};
-  } else if (path.find_first_of("*?[{~") != std::string::npos) {
+  } else if (path.find_first_of("*?[{") != std::string::npos) {
     paths = files_of_pattern(path);
     if (paths.empty()) throw InputError(concat(where, " matches no file"));
   } else {
