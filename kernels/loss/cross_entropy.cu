@@ -8,15 +8,17 @@
 //     row:   [ slice 0 | slice 1 | slice 2 | slice 3 ]      bulk copies to shared memory
 //                 |         |         |         |
 //            (max,sum) (max,sum) (max,sum) (max,sum)        of each slice, read from shared memory
-//                 +----- to every block of the cluster ----+    distributed shared memory
+//                 +----- to every block of the cluster ----+    written to its shared memory
 //            (max,sum) of the row, combined in slice order
 //                 |         |         |         |
 //     row:   [ gradient | ...     |  ...    |  ...    ]     second read of shared memory
-#include <cooperative_groups.h>
+//
+// Two exponentials a logit keep the special function units busy for 60 % of that time; everything
+// is kept in base 2, so that an exponential is one multiply-add and one ex2.
+#include <cfloat>
+#include <utility>
 
-#include <type_traits>
-
-#include "kernels/common/bulk_copy.cuh"
+#include "kernels/common/cluster.cuh"
 #include "kernels/common/cuda_check.hpp"
 #include "kernels/common/reduce.cuh"
 #include "kernels/common/vector.cuh"
@@ -25,57 +27,43 @@
 namespace titan::kernels {
 namespace {
 
-namespace cg = cooperative_groups;
-
 constexpr int kThreads = 512;
+constexpr int kWarps = kThreads / kWarpSize;
 constexpr int kBlocksPerMultiprocessor = 3;
 constexpr int kMaxCluster = 8;              // the largest that every Hopper chip can place
 constexpr int64_t kSliceBytes = 72 * 1024;  // three slices and their static parts in 228 KB
 constexpr int64_t kMaxSliceBytes = 224 * 1024;
 
-// exp(x - offset), where scaled_offset = offset * log2(e): one multiply-add and one special
-// function. For bf16 logits the error of ex2.approx (2^-22) vanishes in the rounding of the
-// gradient and in a sum of many terms; fp32 logits get the exact function.
 constexpr float kLog2E = 1.4426950408889634f;
+constexpr float kLn2 = 0.6931471805599453f;
 
-template <class T>
-__device__ float scaled_offset(float offset) {
-  return std::is_same_v<T, float> ? offset : offset * kLog2E;
+__device__ float exp2_approximate(float x) {  // relative error 2^-22
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
 }
 
-template <class T>
-__device__ float exponential(float x, float scaled_offset) {
-  if constexpr (std::is_same_v<T, float>) {
-    return expf(x - scaled_offset);
-  } else {
-    float result;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(fmaf(x, kLog2E, -scaled_offset)));
-    return result;
-  }
-}
-
-// sum is relative to maximum: the terms add up to sum * exp(maximum). The empty maximum is finite
-// and stays so when scaled: with an infinite one, combining two empty sums would be NaN.
+// The exponentials of some logits: they add up to sum * 2^maximum, where maximum is the largest
+// logit * kLog2E, rounded once: every 2^(logit * kLog2E - maximum) is formed with that value, so
+// that its rounding cancels.
 struct MaxSum {
-  float maximum = -1e38f;
-  float sum = 0.0f;
+  float maximum;
+  float sum;
 };
+// Not -infinity: the difference of two of them would be NaN.
+__device__ MaxSum no_logits() { return {-FLT_MAX, 0.0f}; }
 
-template <class T>
 __device__ MaxSum combine(MaxSum a, MaxSum b) {
   const float maximum = fmaxf(a.maximum, b.maximum);
-  const float offset = scaled_offset<T>(maximum);
-  return {maximum,
-          a.sum * exponential<T>(a.maximum, offset) + b.sum * exponential<T>(b.maximum, offset)};
+  return {maximum, a.sum * exp2_approximate(a.maximum - maximum) +
+                       b.sum * exp2_approximate(b.maximum - maximum)};
 }
 
-template <class T>
 __device__ MaxSum warp_combine(MaxSum value) {
 #pragma unroll
   for (int distance = kWarpSize / 2; distance > 0; distance /= 2) {
-    const MaxSum other{__shfl_xor_sync(0xffffffffu, value.maximum, distance),
-                       __shfl_xor_sync(0xffffffffu, value.sum, distance)};
-    value = combine<T>(value, other);
+    value = combine(value, {__shfl_xor_sync(0xffffffffu, value.maximum, distance),
+                            __shfl_xor_sync(0xffffffffu, value.sum, distance)});
   }
   return value;
 }
@@ -101,69 +89,78 @@ struct Access {
   }
 };
 
-// Brings `count` logits to shared memory and waits for them.
+struct Barriers {
+  TransferBarrier slice;     // this block's logits are here
+  TransferBarrier exchange;  // the (max, sum) of every block of the cluster is here
+};
+
+// Returns once the slice is in shared memory and all blocks of the cluster have set up theirs.
 template <class T, bool kWide>
-__device__ void load_slice(T* slice, const T* logits, int count) {
-  if constexpr (kWide) {
-    __shared__ TransferBarrier loaded;
-    if (threadIdx.x == 0) {
-      initialise_barrier(&loaded, 1);
-      fence_barrier_initialisation();
-      const uint32_t bytes = static_cast<uint32_t>(count * sizeof(T));
-      arrive_and_expect(&loaded, bytes);
-      if (bytes > 0) bulk_load(slice, logits, bytes, &loaded);
-    }
-    __syncthreads();
-    wait_for_phase(&loaded, 0);
-  } else {
+__device__ void load_slice(T* slice, const T* logits, int count, Barriers* barriers) {
+  if (threadIdx.x == 0) {
+    initialise_barrier(&barriers->slice, 1);
+    initialise_barrier(&barriers->exchange, 1);
+    initialise_fence();
+    arrive_and_expect(&barriers->exchange, cluster_size() * sizeof(float2));
+    const uint32_t bytes = kWide ? static_cast<uint32_t>(count * sizeof(T)) : 0;
+    arrive_and_expect(&barriers->slice, bytes);
+    if (bytes > 0) bulk_load(slice, logits, bytes, &barriers->slice);
+  }
+  __syncwarp();
+  cluster_arrive_relaxed();
+  if constexpr (!kWide) {
     for (int i = threadIdx.x; i < count; i += kThreads) slice[i] = logits[i];
     __syncthreads();
   }
+  cluster_wait();
+  wait_for_phase(&barriers->slice, 0);
 }
 
 template <class T, bool kWide>
 __device__ MaxSum reduce_slice(const T* slice, int count) {
   constexpr int kWidth = Access<T, kWide>::kWidth;
-  MaxSum total;
+  MaxSum total = no_logits();
+#pragma unroll 2
   for (int i = threadIdx.x * kWidth; i < count; i += kThreads * kWidth) {
-    float values[kWidth];
-    Access<T, kWide>::load(slice + i, values);
-    float maximum = total.maximum;
+    float logits[kWidth];
+    Access<T, kWide>::load(slice + i, logits);
+    float maximum = logits[0];
 #pragma unroll
-    for (int k = 0; k < kWidth; ++k) maximum = fmaxf(maximum, values[k]);
-    const float offset = scaled_offset<T>(maximum);
+    for (int k = 1; k < kWidth; ++k) maximum = fmaxf(maximum, logits[k]);
+    maximum *= kLog2E;
+    if (maximum > total.maximum) {  // seldom after the first few
+      total.sum *= exp2_approximate(total.maximum - maximum);
+      total.maximum = maximum;
+    }
     float sum = 0.0f;
 #pragma unroll
-    for (int k = 0; k < kWidth; ++k) sum += exponential<T>(values[k], offset);
-    // The maximum is seldom a new one after the first few logits.
-    const float earlier =
-        maximum == total.maximum ? total.sum : total.sum * exponential<T>(total.maximum, offset);
-    total = {maximum, earlier + sum};
+    for (int k = 0; k < kWidth; ++k) {
+      sum += exp2_approximate(fmaf(logits[k], kLog2E, -total.maximum));
+    }
+    total.sum += sum;
   }
   return total;
 }
 
-// The same for every thread of every block of the cluster.
-template <class T>
-__device__ MaxSum cluster_combine(const cg::cluster_group& cluster, MaxSum value,
-                                  cg::cluster_group::arrival_token&& all_started) {
-  __shared__ MaxSum warps[kThreads / kWarpSize];
-  __shared__ MaxSum slices[kMaxCluster];
-  const int lane = threadIdx.x % kWarpSize;
-  value = warp_combine<T>(value);
+// The same bits for every thread of every block of the cluster.
+__device__ MaxSum combine_cluster(MaxSum value, Barriers* barriers) {
+  __shared__ MaxSum warps[kWarps];
+  __shared__ float2 slices[kMaxCluster];
+  const uint32_t lane = threadIdx.x % kWarpSize;
+  const uint32_t blocks = cluster_size();
+  value = warp_combine(value);
   if (lane == 0) warps[threadIdx.x / kWarpSize] = value;
-  cluster.barrier_wait(
-      std::move(all_started));  // another block's shared memory exists from here on
   __syncthreads();
   if (threadIdx.x < kWarpSize) {
-    value = warp_combine<T>(lane < kThreads / kWarpSize ? warps[lane] : MaxSum{});
-    if (lane < static_cast<int>(cluster.num_blocks())) {
-      *cluster.map_shared_rank(&slices[cluster.block_rank()], lane) = value;
+    value = warp_combine(lane < kWarps ? warps[lane] : no_logits());
+    if (lane < blocks) {
+      store_to_block(&slices[cluster_rank()], {value.maximum, value.sum}, &barriers->exchange,
+                     lane);
     }
   }
-  cluster.sync();
-  MaxSum total = slices[0];
-  for (unsigned i = 1; i < cluster.num_blocks(); ++i) total = combine<T>(total, slices[i]);
+  wait_for_phase(&barriers->exchange, 0);
+  MaxSum total = no_logits();
+  for (uint32_t i = 0; i < blocks; ++i) total = combine(total, {slices[i].x, slices[i].y});
   return total;
 }
 
@@ -181,20 +178,23 @@ template <class T, bool kWide>
 __device__ void store_gradient(T* logits, const T* slice, int count, int64_t label, MaxSum row,
                                float inverse_valid_tokens) {
   constexpr int kWidth = Access<T, kWide>::kWidth;
-  const float scale = inverse_valid_tokens / row.sum;
-  const float offset = scaled_offset<T>(row.maximum);
+  const float inverse_sum = 1.0f / row.sum;
+  const float scale = inverse_sum * inverse_valid_tokens;
+#pragma unroll 2
   for (int i = threadIdx.x * kWidth; i < count; i += kThreads * kWidth) {
     float values[kWidth];
     Access<T, kWide>::load(slice + i, values);
 #pragma unroll
-    for (int k = 0; k < kWidth; ++k) values[k] = exponential<T>(values[k], offset) * scale;
-    if (label >= i && label < i + kWidth) {
-#pragma unroll
-      for (int k = 0; k < kWidth; ++k) {
-        if (label == i + k) values[k] -= inverse_valid_tokens;
-      }
+    for (int k = 0; k < kWidth; ++k) {
+      values[k] = exp2_approximate(fmaf(values[k], kLog2E, -row.maximum)) * scale;
     }
     Access<T, kWide>::store(logits + i, values);
+  }
+  // By the thread that has just written there: its own stores keep their order.
+  if (label >= 0 && label < count && label / kWidth % kThreads == threadIdx.x) {
+    const float logit = to_float(slice[label]);
+    const float probability = exp2_approximate(fmaf(logit, kLog2E, -row.maximum)) * inverse_sum;
+    logits[label] = from_float<T>((probability - 1.0f) * inverse_valid_tokens);
   }
 }
 
@@ -202,12 +202,12 @@ template <class T, bool kWide, bool kGradient>
 __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
     cross_entropy_kernel(const CrossEntropy<T> p, int slice_width) {
   extern __shared__ __align__(128) unsigned char slice_memory[];
+  __shared__ Barriers barriers;
   T* slice = reinterpret_cast<T*>(slice_memory);
-  const cg::cluster_group cluster = cg::this_cluster();
-  const int64_t row = blockIdx.x / cluster.num_blocks();
-  const int64_t begin = min(static_cast<int64_t>(cluster.block_rank()) * slice_width, p.vocabulary);
-  const int count = static_cast<int>(min(static_cast<int64_t>(slice_width), p.vocabulary - begin));
-  const bool first_slice = cluster.block_rank() == 0;
+  const int64_t row = blockIdx.x / cluster_size();
+  const int64_t begin = min(int64_t{cluster_rank()} * slice_width, p.vocabulary);
+  const int count = static_cast<int>(min(int64_t{slice_width}, p.vocabulary - begin));
+  const bool first_slice = cluster_rank() == 0;
   T* logits = p.logits + row * p.vocabulary + begin;
 
   const int32_t label = p.labels[row];
@@ -219,17 +219,16 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
 
   float inverse_valid_tokens = 0.0f;
   if constexpr (kGradient) inverse_valid_tokens = *p.inverse_valid_tokens;
-  cg::cluster_group::arrival_token all_started = cluster.barrier_arrive();
-  load_slice<T, kWide>(slice, logits, count);
-  const MaxSum total =
-      cluster_combine<T>(cluster, reduce_slice<T, kWide>(slice, count), std::move(all_started));
+  load_slice<T, kWide>(slice, logits, count, &barriers);
+  const MaxSum total = combine_cluster(reduce_slice<T, kWide>(slice, count), &barriers);
 
   const int64_t label_in_slice = label - begin;
   if (threadIdx.x == 0) {
     if (label < 0 || label >= p.vocabulary) {
       if (first_slice) p.losses[row] = nanf("");
     } else if (label_in_slice >= 0 && label_in_slice < count) {
-      p.losses[row] = logf(total.sum) - (to_float(slice[label_in_slice]) - total.maximum);
+      const float logit = to_float(slice[label_in_slice]);
+      p.losses[row] = kLn2 * (log2f(total.sum) - fmaf(logit, kLog2E, -total.maximum));
     }
   }
   if constexpr (kGradient) {
