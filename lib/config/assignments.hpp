@@ -1,6 +1,6 @@
 // Puts values from one source, a job file or a command line, into a JobConfig: checks range and
-// words, maps old names, and finds the same option set twice to different values. Problems are
-// collected, not thrown, so that a user sees all of them at once.
+// words, maps old names, and finds an option set to different values under two of its names.
+// Problems are collected, not thrown, so that a user sees all of them at once.
 #pragma once
 
 #include <map>

@@ -169,8 +169,11 @@ class ArgumentReader {
   CommandLine apply() {
     std::optional<std::string> file;
     for (const Setting& setting : settings_) {
-      if (setting.option->path != "job.config_file" || file) continue;
-      if (const auto* path = std::get_if<std::string>(&setting.value)) file = *path;
+      if (setting.option->path != "job.config_file") continue;
+      const auto* path = std::get_if<std::string>(&setting.value);
+      if (path == nullptr) continue;
+      if (file && *file != *path) error(*path, "is a second job file, after " + *file);
+      file = *path;
     }
     if (file) {
       read_toml_file(*file, reading_);

@@ -34,10 +34,9 @@ std::string to_toml(const JobConfig& job) {
       section = option.section();
       out += concat(out.empty() ? "" : "\n", "[", section, "]\n");
     }
+    if (option.path == "job.config_file") continue;
     const Value value = option.get(job);
-    const bool none_by_default =
-        std::holds_alternative<None>(value) && value == option.get(defaults);
-    if (option.path == "job.config_file" || none_by_default) out += "# ";
+    if (std::holds_alternative<None>(value) && value == option.get(defaults)) out += "# ";
     out += concat(option.key(), " = ", to_toml_literal(value), "\n");
   }
   return out;

@@ -9,9 +9,9 @@
 
 namespace titan::config {
 
-// Every option, by section. Reads back to the same JobConfig, job.config_file aside, which is a
-// comment: it names the file that was read. None where it is the default is a comment too, since
-// TOML has no word for it; elsewhere it is "None".
+// Every option, by section, but for job.config_file, which names the file that was read. Reads back
+// to the same JobConfig. None where it is the default is a comment, since TOML has no word for it;
+// elsewhere it is "None".
 std::string to_toml(const JobConfig& job);
 
 // Every option as one indented JSON object of sections, for job.print_config and

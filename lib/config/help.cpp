@@ -150,9 +150,8 @@ std::string options_page() {
                   cell(support_summary(option)), " |\n");
   }
   out +=
-      "\n## Older names\n\nThese still work, in job files and as flags. Setting an option twice in "
-      "one "
-      "file or on one command line to different values is an error, by whichever names.\n\n"
+      "\n## Older names\n\nThese still work, in job files and as flags. Two "
+      "names of one option must not set it differently in the same file or command line.\n\n"
       "| name | now |\n| --- | --- |\n";
   for (const Option& option : options()) {
     if (option.old_names.empty()) continue;

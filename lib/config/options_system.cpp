@@ -8,6 +8,9 @@ using enum Support;
 
 namespace {
 
+// Far above any machine; low enough that products of degrees and batches cannot overflow.
+constexpr double kMaxDegree = 1024, kMaxDataDegree = 65536;
+
 bool checkpoints(const JobConfig& job, std::int64_t) { return job.checkpoint.enable; }
 
 }  // namespace
@@ -16,10 +19,10 @@ std::vector<Option> parallelism_options() {
   return {
       OPTION(parallelism.data_parallel_replicate_degree, support::kManyRanks,
              "Replicas of the (possibly sharded) weights.")
-          .at_least(1),
+          .between(1, kMaxDataDegree),
       OPTION(parallelism.data_parallel_shard_degree, support::kManyRanks,
              "Ranks that weights are sharded over (FSDP); -1: all that the other degrees leave.")
-          .at_least(-1)
+          .between(-1, kMaxDataDegree)
           .when([](const JobConfig& job, std::int64_t) {
             return job.parallelism.data_parallel_shard_degree > 1;
           }),
@@ -27,14 +30,14 @@ std::vector<Option> parallelism_options() {
              "Whether weights are gathered again for backward; no effect on one rank."),
       OPTION(parallelism.tensor_parallel_degree, support::kManyRanks,
              "Ranks that each linear is split over, with sequence parallel.")
-          .at_least(1),
+          .between(1, kMaxDegree),
       OPTION(parallelism.disable_loss_parallel, kCore,
              "Gather the logits instead of a vocabulary-parallel loss; needs tensor parallel."),
       OPTION(parallelism.enable_async_tensor_parallel, kCore,
              "Hide tensor-parallel communication behind matmuls; needs tensor parallel."),
       OPTION(parallelism.pipeline_parallel_degree, support::kPipelineParallel,
              "Ranks that the layers are spread over.")
-          .at_least(1),
+          .between(1, kMaxDegree),
       OPTION(parallelism.module_fqns_per_model_part, support::kPipelineParallel,
              "The modules of each pipeline stage.")
           .only_with("parallelism.pipeline_parallel_degree"),
@@ -64,7 +67,7 @@ std::vector<Option> parallelism_options() {
              "Overlap of expert-parallel and pipeline communication."),
       OPTION(parallelism.context_parallel_degree, support::kContextParallel,
              "Ranks that each sequence is split over.")
-          .at_least(1),
+          .between(1, kMaxDegree),
       OPTION(parallelism.context_parallel_load_balancer, support::kContextParallel,
              "How a causal sequence is split evenly.")
           .one_of({"headtail", "ptrr"})
@@ -74,10 +77,10 @@ std::vector<Option> parallelism_options() {
           .only_with("parallelism.context_parallel_degree"),
       OPTION(parallelism.expert_parallel_degree, support::kExpertParallel,
              "Ranks that the experts are spread over.")
-          .at_least(1),
+          .between(1, kMaxDegree),
       OPTION(parallelism.expert_tensor_parallel_degree, support::kExpertParallel,
              "Ranks that each expert is split over; no effect without expert parallel.")
-          .at_least(1)
+          .between(1, kMaxDegree)
           .only_with("parallelism.expert_parallel_degree"),
       OPTION(parallelism.expert_parallel_comm_backend, kRefused,
              "Exchange of tokens between experts' ranks."),

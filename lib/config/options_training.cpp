@@ -9,6 +9,9 @@ using enum Support;
 
 namespace {
 
+// Far above any job; low enough that tokens per step cannot overflow.
+constexpr double kMaxBatch = 1 << 20, kMaxSequence = 1 << 28, kMaxModel = 1 << 28;
+
 bool many_ranks(const JobConfig&, std::int64_t world_size) { return world_size > 1; }
 
 }  // namespace
@@ -81,10 +84,10 @@ std::vector<Option> model_options() {
                  "out of model.converters"),
       OPTION(model.print_after_conversion, kCore, "Log the model's tree after the converters."),
       OPTION(model.n_layers, kCore, "Cut the flavour down to this many layers; 0: all of them.")
-          .at_least(0)
+          .between(0, kMaxModel)
           .ours(),
       OPTION(model.vocab_size, kCore, "Vocabulary of the model; 0: the flavour's.")
-          .at_least(0)
+          .between(0, kMaxModel)
           .ours(),
   };
 }
@@ -136,11 +139,11 @@ std::vector<Option> training_options() {
       OPTION(training.dataset_path, kCore,
              "File, folder or glob of text, JSONL or token files to train on."),
       OPTION(training.local_batch_size, kCore, "Sequences per data-parallel rank and micro-step.")
-          .at_least(1),
+          .between(1, kMaxBatch),
       OPTION(training.global_batch_size, kCore,
              "Sequences per step over all ranks, a multiple of local_batch_size x data-parallel "
              "ranks (more: gradient accumulation); negative: exactly that."),
-      OPTION(training.seq_len, kCore, "Tokens per sequence.").at_least(1),
+      OPTION(training.seq_len, kCore, "Tokens per sequence.").between(1, kMaxSequence),
       OPTION(training.max_norm, kCore, "Gradients are clipped to this global L2 norm; inf: never.")
           .above(0),
       OPTION(training.steps, kCore, "Optimizer steps to run.").at_least(1),
@@ -178,8 +181,10 @@ std::vector<Option> validation_options() {
           .formerly({"validation.enabled"}),
       OPTION(validation.dataset, kCore, "As training.dataset."),
       OPTION(validation.dataset_path, kCore, "As training.dataset_path."),
-      OPTION(validation.local_batch_size, kCore, "Sequences per data-parallel rank.").at_least(1),
-      OPTION(validation.seq_len, kCore, "Tokens per sequence; not tied to training's.").at_least(1),
+      OPTION(validation.local_batch_size, kCore, "Sequences per data-parallel rank.")
+          .between(1, kMaxBatch),
+      OPTION(validation.seq_len, kCore, "Tokens per sequence; not tied to training's.")
+          .between(1, kMaxSequence),
       OPTION(validation.freq, kCore, "Steps between validations.").at_least(1),
       OPTION(validation.steps, kCore, "Batches per validation; -1: the whole data.").at_least(-1),
       OPTION(validation.dataloader.num_workers, kCore, "As training.dataloader.").at_least(0),

@@ -6,7 +6,7 @@
 // Malformed input must end in an exception, not in the library's assertions.
 #define TOML_ASSERT(condition) static_cast<void>(0)
 #define TOML_EXCEPTIONS 1
-#define TOML_ENABLE_FORMATTERS 1
+#define TOML_HEADER_ONLY 1
 #include <toml++/toml.h>
 
 #include "lib/base/error.hpp"

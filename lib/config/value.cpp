@@ -103,6 +103,7 @@ struct TomlLiteral {
 // "at least 0 and below 1", or "" for any finite number.
 std::string range_phrase(const Range& range) {
   std::ostringstream out;
+  out.precision(15);
   const bool has_low = range.low > std::numeric_limits<double>::lowest();
   if (has_low) out << (range.open_low ? "above " : "at least ") << range.low;
   if (range.high < std::numeric_limits<double>::max()) {

@@ -72,7 +72,7 @@ TEST(Mutation, DamagedJobFilesNeverCrash) {
 }
 
 TEST(Mutation, EveryPrefixOfAJobFile) {
-  const std::string source = read_file(TITAN_SOURCE_DIR "/configs/llama3_405b.toml");
+  const std::string source = read_file(TITAN_SOURCE_DIR "/configs/debug.toml");
   for (std::size_t length = 0; length <= source.size(); ++length) {
     try {
       parse_toml(std::string_view(source).substr(0, length));

@@ -140,21 +140,15 @@ TEST(Presets, OneRankPresetsAreSupported) {
   EXPECT_EQ(check_supported(parse_toml(text_of(kPresets[1]))), "");
 }
 
-TEST(OwnJobFiles, ParseAndSayOnlyWhatDiffers) {
+TEST(OwnJobFiles, ParseAndAreSupported) {
   int files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(TITAN_SOURCE_DIR "/configs")) {
     if (entry.path().extension() != ".toml") continue;
     SCOPED_TRACE(entry.path().string());
-    const std::string path = entry.path().string();
-    const CommandLine line = run({path});
-    expect_equal(run({written("copy.toml", to_toml(line.config)),
-                      "--job.description=" + line.config.job.description})
-                     .config,
-                 [&] {
-                   JobConfig c = line.config;
-                   c.job.config_file = ::testing::TempDir() + "/copy.toml";
-                   return c;
-                 }());
+    JobConfig job = run({entry.path().string()}).config;
+    job.job.config_file.reset();
+    expect_equal(parse_toml(to_toml(job)), job);
+    EXPECT_EQ(check_supported(job), "");  // each can at least be planned
     ++files;
   }
   EXPECT_GE(files, 5);
