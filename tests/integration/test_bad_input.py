@@ -30,6 +30,7 @@ ARGUMENTS = {
     "refused: module": (["--job.custom_config_module", "mine"], [r"job\.custom_config_module"]),
     "unknown dataset": (["--training.dataset", "c5"], [r"training\.dataset", "c5", "c4"]),
     "c4 without a path": (["--training.dataset", "c4"], [r"training\.dataset_path"]),
+    "validation data without a path": (["--validation.enable"], [r"validation\.dataset_path"]),
     "missing data": (["--training.dataset_path", "/nowhere/x.jsonl"], [r"training\.dataset_path|/nowhere/x\.jsonl"]),
     "missing tokenizer": (["--model.hf_assets_path", "/nowhere"], [r"hf_assets_path|/nowhere"]),
     "vocabulary too small": (["--model.vocab_size", 100], [r"vocab", "100"]),

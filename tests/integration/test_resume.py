@@ -3,7 +3,7 @@ import json
 
 import numpy
 import pytest
-from driver import SMALL, losses, step_records, tensors
+from driver import DEBUG_JOB, SMALL, losses, step_records, tensors
 
 COMMON = (*SMALL, "--debug.seed", 7, "--debug.deterministic", "--lr_scheduler.total_steps", 20,
           "--checkpoint.interval", 5)  # fmt: skip
@@ -93,7 +93,7 @@ def test_all_checkpoints_damaged_is_an_error_not_a_fresh_start(titan_train, tmp_
 
 def test_a_checkpoint_of_another_model_is_refused(titan_train, tmp_path):
     titan_train(*COMMON, "--training.steps", 5, "--job.dump_folder", tmp_path)
-    done = titan_train(*COMMON, "--training.steps", 10, "--job.dump_folder", tmp_path, "--model.n_layers", 3, expect=2)
+    done = titan_train(DEBUG_JOB, "--job.dump_folder", tmp_path, expect=2)  # more layers
     assert "another model" in done.stderr and "layers.2." in done.stderr
 
 
