@@ -83,15 +83,15 @@ bool tile_exactly(std::vector<Box> boxes, const Shape& global_shape) {
   return true;
 }
 
-std::vector<Run> copy_runs(const Box& source, const Box& target, size_t element_size) {
+std::vector<ByteRun> copy_runs(const Box& source, const Box& target, size_t element_size) {
   Box common = intersection(source, target);
   if (volume(common.shape) == 0) return {};
   uint64_t row_bytes = common.shape.empty() ? element_size : common.shape.back() * element_size;
-  std::vector<Run> runs;
+  std::vector<ByteRun> runs;
   Shape position = common.offset;
   do {
-    Run run{byte_offset(source, position, element_size),
-            byte_offset(target, position, element_size), row_bytes};
+    ByteRun run{byte_offset(source, position, element_size),
+                byte_offset(target, position, element_size), row_bytes};
     if (!runs.empty() && runs.back().source + runs.back().size == run.source &&
         runs.back().target + runs.back().size == run.target) {
       runs.back().size += run.size;

@@ -39,13 +39,13 @@ Box intersection(const Box& a, const Box& b);
 bool tile_exactly(std::vector<Box> boxes, const Shape& global_shape);
 
 // Contiguous bytes that go from one box's row-major memory to the other's.
-struct Run {
+struct ByteRun {
   uint64_t source;
   uint64_t target;
   uint64_t size;
 };
 
 // How to copy the common part of two boxes; ascending in `source`, neighbours joined.
-std::vector<Run> copy_runs(const Box& source, const Box& target, size_t element_size);
+std::vector<ByteRun> copy_runs(const Box& source, const Box& target, size_t element_size);
 
 }  // namespace titan

@@ -64,7 +64,7 @@ class ShardFile {
 class StoredTensors : public TensorSource {
  public:
   StoredTensors(const fs::path& directory, const Manifest& manifest, Part part)
-      : tensors_(manifest.tensors(part)) {
+      : directory_(directory), tensors_(manifest.tensors(part)) {
     fs::path part_directory = directory / directory_name(part);
     std::set<std::string> known;
     for (const FileRecord& record : manifest.files) {
@@ -82,7 +82,7 @@ class StoredTensors : public TensorSource {
   void read(const std::string& name, const Box& block, std::span<std::byte> out) const override {
     const TensorInfo& info = checked(name, block, out);
     for (const Chunk& chunk : chunks_.at(name)) {
-      std::vector<Run> runs = copy_runs(chunk.record->box, block, byte_size(info.dtype));
+      std::vector<ByteRun> runs = copy_runs(chunk.record->box, block, byte_size(info.dtype));
       if (runs.empty()) continue;
       try {
         read_runs(chunk, runs, out);
@@ -125,15 +125,16 @@ class StoredTensors : public TensorSource {
       std::vector<Box> boxes;
       for (const Chunk& chunk : chunks_[name]) boxes.push_back(chunk.record->box);
       if (!tile_exactly(boxes, info.shape)) {
-        throw CorruptCheckpoint(concat("the ", boxes.size(), " chunks of ", name,
-                                       " do not fill its shape ", to_string(info.shape),
+        throw CorruptCheckpoint(concat(directory_.string(), ": the ", boxes.size(), " chunks of ",
+                                       name, " do not fill its shape ", to_string(info.shape),
                                        " exactly"));
       }
       for (const Chunk& chunk : chunks_[name]) {
         uint64_t bytes =
             static_cast<uint64_t>(volume(chunk.record->box.shape)) * byte_size(info.dtype);
         if (chunk.record->hashes.size() != (bytes + kHashBlockBytes - 1) / kHashBlockBytes) {
-          throw CorruptCheckpoint(concat("wrong number of hashes for ", name));
+          throw CorruptCheckpoint(
+              concat(directory_.string(), ": wrong number of hashes for ", name));
         }
       }
     }
@@ -141,7 +142,7 @@ class StoredTensors : public TensorSource {
 
   // Reads every hash block that the runs touch once, verifies it, and copies the wanted bytes of
   // it; a block that is wanted whole is read right into place.
-  static void read_runs(const Chunk& chunk, const std::vector<Run>& runs,
+  static void read_runs(const Chunk& chunk, const std::vector<ByteRun>& runs,
                         std::span<std::byte> out) {
     const SafetensorsReader& file = chunk.file->open();
     const SafetensorsEntry& entry = *file.find(chunk.record->name);
@@ -151,9 +152,9 @@ class StoredTensors : public TensorSource {
       uint64_t index = std::max(done, runs[next].source) / kHashBlockBytes;
       uint64_t begin = index * kHashBlockBytes;
       uint64_t end = std::min(begin + kHashBlockBytes, entry.end - entry.begin);
-      const Run& first = runs[next];
+      const ByteRun& first = runs[next];
       bool in_place = first.source <= begin && first.source + first.size >= end;
-      if (!in_place) scratch.resize(kHashBlockBytes);
+      if (!in_place) scratch.resize(std::max(scratch.size(), end - begin));
       std::span<std::byte> block =
           in_place ? out.subspan(first.target + (begin - first.source), end - begin)
                    : std::span(scratch).first(end - begin);
@@ -164,7 +165,7 @@ class StoredTensors : public TensorSource {
                                 ") do not match their hash"));
       }
       for (; next < runs.size() && runs[next].source < end; ++next) {
-        const Run& run = runs[next];
+        const ByteRun& run = runs[next];
         uint64_t from = std::max(run.source, begin);
         uint64_t to = std::min(run.source + run.size, end);
         if (!in_place) {
@@ -177,6 +178,7 @@ class StoredTensors : public TensorSource {
     }
   }
 
+  fs::path directory_;
   const TensorTable& tensors_;
   std::vector<std::unique_ptr<ShardFile>> files_;
   std::map<std::string, std::vector<Chunk>> chunks_;

@@ -125,6 +125,7 @@ SaveOutcome Checkpointer::run_save(const Snapshot& snapshot) {
   try {
     TITAN_CHECK(!config_.load_only, "checkpoint.load_only is set");
     make_writable();
+    if (deleting_.joinable()) deleting_.join();  // it may be clearing the name that is to be filled
     if (snapshot.wait_until_ready) snapshot.wait_until_ready();
     fs::path target = step_path(config_.folder, snapshot.step);
     if (snapshot.in_hugging_face) {
@@ -160,7 +161,7 @@ SaveOutcome Checkpointer::run_save(const Snapshot& snapshot) {
 
 void Checkpointer::make_writable() {
   if (lock_.held()) return;
-  files_.create_directories(config_.folder);
+  create_directories(files_, config_.folder);
   lock_ = FolderLock::acquire(config_.folder);
   for (const auto& [step, path] : find_steps(config_.folder)) {
     fs::path name = step_path(config_.folder, step);

@@ -12,9 +12,9 @@ FileSystem& FileSystem::posix() {
   return files;
 }
 
-void FileSystem::create_directories(const fs::path& directory) {
+void FileSystem::create_directory(const fs::path& directory) {
   std::error_code error;
-  fs::create_directories(directory, error);
+  fs::create_directory(directory, error);
   if (error) throw Error(concat("cannot create ", directory.string(), ": ", error.message()));
 }
 
@@ -45,6 +45,14 @@ void FileSystem::remove_all(const fs::path& path) {
   std::error_code error;
   fs::remove_all(path, error);
   if (error) throw Error(concat("cannot delete ", path.string(), ": ", error.message()));
+}
+
+void create_directories(FileSystem& files, const fs::path& directory) {
+  std::error_code error;
+  if (directory.empty() || fs::is_directory(directory, error)) return;
+  create_directories(files, directory.parent_path());
+  files.create_directory(directory);
+  files.sync_directory(directory.has_parent_path() ? directory.parent_path() : ".");
 }
 
 void write_file(FileSystem& files, const fs::path& path, std::string_view content) {

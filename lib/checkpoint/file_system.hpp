@@ -18,7 +18,8 @@ class FileSystem {
   // The real one.
   static FileSystem& posix();
 
-  virtual void create_directories(const std::filesystem::path& directory);
+  // No error when it is there already.
+  virtual void create_directory(const std::filesystem::path& directory);
   virtual FileDescriptor create_file(const std::filesystem::path& path);
   virtual void write(int descriptor, std::string_view bytes, const std::filesystem::path& path);
   virtual void sync_file(int descriptor, const std::filesystem::path& path);
@@ -28,6 +29,9 @@ class FileSystem {
   // With all that is in it; no error when there is no such path.
   virtual void remove_all(const std::filesystem::path& path);
 };
+
+// With its parents. The new entries are durable.
+void create_directories(FileSystem& files, const std::filesystem::path& directory);
 
 // Writes, fsyncs and closes a new file. Its directory entry is not yet safe: sync_directory
 // follows.

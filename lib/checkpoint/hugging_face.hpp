@@ -36,7 +36,7 @@ int64_t hugging_face_row(int64_t row, int64_t head_rows);
 
 struct HuggingFaceOptions {
   Dtype dtype = Dtype::kFloat32;
-  std::filesystem::path tokenizer_folder;  // its tokenizer files are copied; empty: none
+  std::filesystem::path tokenizer_folder = {};  // its tokenizer files are copied; empty: none
   uint64_t max_shard_bytes = 5'000'000'000;
 };
 

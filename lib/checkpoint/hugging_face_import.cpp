@@ -125,7 +125,7 @@ void HuggingFaceReader::read(const std::string& name, const Box& block,
       }
       std::swap(rows, ordered);
     }
-    for (const Run& run : copy_runs(piece, block, byte_size(info.dtype))) {
+    for (const ByteRun& run : copy_runs(piece, block, byte_size(info.dtype))) {
       std::memcpy(out.data() + run.target, rows.data() + run.source, run.size);
     }
   }

@@ -17,12 +17,13 @@ std::string without_step(const fs::path& target) {
 PendingDirectory::PendingDirectory(FileSystem& files, fs::path target,
                                    const std::vector<std::string>& sub_directories)
     : files_(files),
-      target_(std::move(target)),
+      target_(fs::absolute(target)),
       interim_(target_.parent_path() / concat(".saving-", without_step(target_))),
       old_(target_.parent_path() / concat(".old-", without_step(target_))) {
   files_.remove_all(interim_);
-  files_.create_directories(interim_);
-  for (const std::string& name : sub_directories) files_.create_directories(interim_ / name);
+  create_directories(files_, target_.parent_path());
+  files_.create_directory(interim_);
+  for (const std::string& name : sub_directories) files_.create_directory(interim_ / name);
 }
 
 PendingDirectory::~PendingDirectory() {
@@ -44,11 +45,20 @@ void PendingDirectory::publish() {
   try {
     files_.rename(interim_, target_);
   } catch (...) {
-    if (replaces) files_.rename(old_, target_);
+    if (replaces) put_back();
     throw;
   }
   published_ = true;
   files_.sync_directory(target_.parent_path());
+}
+
+// After a failed rename. Should this fail too, find_steps still finds the old directory.
+void PendingDirectory::put_back() {
+  try {
+    files_.rename(old_, target_);
+  } catch (const std::exception& error) {
+    log::warning(error.what());
+  }
 }
 
 }  // namespace titan

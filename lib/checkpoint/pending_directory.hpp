@@ -31,6 +31,8 @@ class PendingDirectory {
   const std::filesystem::path& replaced() const { return old_; }
 
  private:
+  void put_back();
+
   FileSystem& files_;
   std::filesystem::path target_;
   std::filesystem::path interim_;

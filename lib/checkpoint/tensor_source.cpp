@@ -115,7 +115,7 @@ void MemorySource::read(const std::string& name, const Box& block, std::span<std
   uint64_t copied = 0;
   auto [first, last] = slices_.equal_range(name);
   for (auto slice = first; slice != last; ++slice) {
-    for (const Run& run : copy_runs(slice->second->box(), block, byte_size(info.dtype))) {
+    for (const ByteRun& run : copy_runs(slice->second->box(), block, byte_size(info.dtype))) {
       std::memcpy(out.data() + run.target, slice->second->bytes.data() + run.source, run.size);
       copied += run.size;
     }
