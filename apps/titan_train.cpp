@@ -61,6 +61,12 @@ int train(const config::CommandLine& command) {
   return kDone;
 }
 
+// How many processes torchrun started.
+int64_t launched_world_size() {
+  const char* world_size = std::getenv("WORLD_SIZE");
+  return world_size == nullptr ? 1 : std::max<int64_t>(std::atoll(world_size), 1);
+}
+
 int run(const config::CommandLine& command) {
   switch (command.mode) {
     case config::Mode::kHelp:
@@ -76,10 +82,11 @@ int run(const config::CommandLine& command) {
     default:
       break;
   }
-  const std::string ignored =
-      config::check_supported(command.config, command.world_size, command.origins);
+  const int64_t world_size =
+      command.mode == config::Mode::kDryRun ? command.world_size : launched_world_size();
+  const std::string ignored = config::check_supported(command.config, world_size, command.origins);
   const std::vector<std::string> warnings =
-      config::check_consistent(command.config, command.world_size, command.origins);
+      config::check_consistent(command.config, world_size, command.origins);
   if (command.mode == config::Mode::kDryRun) return dry_run(command);
   if (!ignored.empty()) log::info(ignored);
   for (const std::string& warning : warnings) log::warning(warning);

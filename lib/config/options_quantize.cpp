@@ -64,7 +64,7 @@ std::vector<Option> quantize_options() {
       OPTION(quantize.linear.mx.filter_fqns, support::kMx, "As for float8.")
           .formerly({"mx.filter_fqns"})
           .only_with("model.converters"),
-      OPTION(quantize.grouped_mm.float8.fqns, support::kFloat8,
+      OPTION(quantize.grouped_mm.float8.fqns, support::kFloat8Experts,
              "Experts whose name contains one of these compute in float8.")
           .or_string()
           .formerly({"float8.moe_fqns_prototype"})

@@ -75,9 +75,7 @@ std::vector<Option> model_options() {
              "Changes to the model before it is built, in this order: `quantize.linear.float8`, "
              "`quantize.grouped_mm.float8`. The older words `float8` and `mx` stand for both of "
              "their kind, the experts' one when its `fqns` are given.")
-          .limit(support::kFloat8, "`quantize.linear.float8`", linears_in_float8,
-                 "take quantize.linear.float8 out of model.converters to train in bfloat16")
-          .limit(support::kFloat8, "`quantize.grouped_mm.float8`", experts_in_float8,
+          .limit(support::kFloat8Experts, "`quantize.grouped_mm.float8`", experts_in_float8,
                  "take quantize.grouped_mm.float8 out of model.converters to train in bfloat16")
           .limit(support::kMx, "the mx converters", anything_in_mx,
                  "MX formats need hardware that this program does not use; take the mx converters "

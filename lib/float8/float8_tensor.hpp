@@ -2,8 +2,8 @@
 // a matrix X[M,K]:
 //   row copy      values [M,K], one scale per row: operand of a product that reduces over K
 //   column copy   values [K,M], X transposed, one scale per column of X: reduces over M
-// q = e4m3(clamp(x * s, ±448)), rounded to nearest even, with s = 2^floor(log2(448 / max(amax, 1e-12)))
-// (torchao float8_utils.py with round_scales_to_power_of_2). Products want 1/s.
+// q = e4m3(clamp(x * s, ±448)), rounded to nearest even, with s = 2^floor(log2(448 / max(amax,
+// 1e-12))) (torchao float8_utils.py with round_scales_to_power_of_2). Products want 1/s.
 #pragma once
 
 #include <ATen/core/Tensor.h>

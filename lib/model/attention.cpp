@@ -1,6 +1,6 @@
 #include "lib/model/attention.hpp"
 
-#include "lib/ops/matmul.hpp"
+#include "lib/model/linear.hpp"
 #include "lib/ops/rope.hpp"
 
 namespace titan {
@@ -18,18 +18,18 @@ ops::AttentionShape Attention::shape(const StepContext& context) const {
 
 at::Tensor Attention::forward(const StepContext& context, const Weights& weights,
                               const at::Tensor& x, const at::Tensor& residual, Saved& saved) const {
-  saved.qkv = ops::linear_forward(context.device, x, weights[qkv_]);
+  saved.qkv = linear_forward(context, weights[qkv_], x);
   ops::rope_(saved.qkv, context.rope_table, heads_, kv_heads_, context.seq_len);
   saved.attention = ops::attention(saved.qkv, shape(context));
-  return ops::linear_forward(context.device, saved.attention.out, weights[wo_], residual);
+  return linear_forward(context, weights[wo_], saved.attention.out, residual);
 }
 
 at::Tensor Attention::backward(const StepContext& context, const Weights& weights,
                                const Gradients& gradients, const at::Tensor& dy,
                                Saved& saved) const {
-  at::Tensor dout = ops::linear_backward_input(context.device, dy, weights[wo_]);
-  ops::linear_backward_weight(context.device, dy, saved.attention.out, gradients[wo_],
-                              gradients.accumulate);
+  at::Tensor dout = linear_backward_input(context, weights[wo_], dy);
+  linear_backward_weight(context, weights[wo_], dy, saved.attention.out, gradients[wo_],
+                         gradients.accumulate);
   ops::AttentionGradients d =
       ops::attention_backward(dout, saved.qkv, saved.attention, shape(context));
   saved = {};
@@ -38,12 +38,13 @@ at::Tensor Attention::backward(const StepContext& context, const Weights& weight
 
 at::Tensor Attention::backward_x(const StepContext& context, const Weights& weights,
                                  const at::Tensor& dqkv) const {
-  return ops::linear_backward_input(context.device, dqkv, weights[qkv_]);
+  return linear_backward_input(context, weights[qkv_], dqkv);
 }
 
-void Attention::backward_qkv_weight(const StepContext& context, const Gradients& gradients,
-                                    const at::Tensor& dqkv, const at::Tensor& x) const {
-  ops::linear_backward_weight(context.device, dqkv, x, gradients[qkv_], gradients.accumulate);
+void Attention::backward_qkv_weight(const StepContext& context, const Weights& weights,
+                                    const Gradients& gradients, const at::Tensor& dqkv,
+                                    const at::Tensor& x) const {
+  linear_backward_weight(context, weights[qkv_], dqkv, x, gradients[qkv_], gradients.accumulate);
 }
 
 }  // namespace titan

@@ -27,8 +27,9 @@ class Attention {
                       const Gradients& gradients, const at::Tensor& dy, Saved& saved) const;
   at::Tensor backward_x(const StepContext& context, const Weights& weights,
                         const at::Tensor& dqkv) const;
-  void backward_qkv_weight(const StepContext& context, const Gradients& gradients,
-                           const at::Tensor& dqkv, const at::Tensor& x) const;
+  void backward_qkv_weight(const StepContext& context, const Weights& weights,
+                           const Gradients& gradients, const at::Tensor& dqkv,
+                           const at::Tensor& x) const;
 
  private:
   ops::AttentionShape shape(const StepContext& context) const;

@@ -5,9 +5,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "lib/float8/recipe.hpp"
 #include "lib/ops/initialise.hpp"
 #include "lib/ops/rope.hpp"
 
@@ -24,6 +26,8 @@ struct LinearConfig {
   int64_t out_features = 0;
   ops::Initializer initializer;
   TensorParallelRole role = TensorParallelRole::kReplicated;
+  std::optional<Float8Recipe> float8 = std::nullopt;  // set by a converter; none: high precision
+  bool emulate_float8 = false;
 };
 
 // Linears that share an input and run as one product; each keeps its own name and checkpoint entry.

@@ -12,7 +12,7 @@ Unit Embedding::declare(const EmbeddingConfig& config) {
 }
 
 at::Tensor Embedding::forward(const Weights& weights, const at::Tensor& tokens) const {
-  return ops::embedding(tokens, weights[0]);
+  return ops::embedding(tokens, weights[0].compute);
 }
 
 void Embedding::backward(const Gradients& gradients, const at::Tensor& dy,

@@ -27,8 +27,9 @@ class FeedForward {
                       const Gradients& gradients, const at::Tensor& dy, Saved& saved) const;
   at::Tensor backward_x(const StepContext& context, const Weights& weights,
                         const at::Tensor& dgate_up) const;
-  void backward_gate_up_weight(const StepContext& context, const Gradients& gradients,
-                               const at::Tensor& dgate_up, const at::Tensor& x) const;
+  void backward_gate_up_weight(const StepContext& context, const Weights& weights,
+                               const Gradients& gradients, const at::Tensor& dgate_up,
+                               const at::Tensor& x) const;
 
  private:
   size_t gate_up_, down_;

@@ -3,8 +3,8 @@
 #include <ATen/ATen.h>
 
 #include "lib/model/declare.hpp"
+#include "lib/model/linear.hpp"
 #include "lib/ops/cross_entropy.hpp"
-#include "lib/ops/matmul.hpp"
 #include "lib/ops/rms_norm.hpp"
 
 namespace titan {
@@ -25,36 +25,35 @@ Head::Result Head::forward_backward(const StepContext& context, const Weights& w
                                     const Gradients& gradients, const at::Tensor& x,
                                     const at::Tensor& labels,
                                     const at::Tensor& inverse_valid_tokens) const {
-  ops::RmsNormResult norm = ops::rms_norm(x, weights[kNorm], eps_);
+  ops::RmsNormResult norm = ops::rms_norm(x, weights[kNorm].compute, eps_);
   at::Tensor losses = at::empty({x.size(0)}, x.options().dtype(loss_dtype(x)));
   at::Tensor dnorm = at::empty_like(norm.y);
   bool accumulate = gradients.accumulate;
-  for (int64_t first = 0; first < x.size(0); first += kChunkRows) {
-    const int64_t rows = std::min(kChunkRows, x.size(0) - first);
+  for (int64_t first = 0; first < x.size(0); first += chunk_rows_) {
+    const int64_t rows = std::min(chunk_rows_, x.size(0) - first);
     at::Tensor input = norm.y.narrow(0, first, rows);
-    at::Tensor logits = ops::linear_forward(context.device, input, weights[kOutput]);
+    at::Tensor logits = linear_forward(context, weights[kOutput], input);
     ops::cross_entropy_(logits, labels.narrow(0, first, rows), inverse_valid_tokens,
                         losses.narrow(0, first, rows));
     const at::Tensor& dlogits = logits;
-    ops::linear_backward_weight(context.device, dlogits, input, gradients[kOutput], accumulate);
-    ops::linear_backward_input_out(context.device, dlogits, weights[kOutput],
-                                   dnorm.narrow(0, first, rows));
+    linear_backward_weight(context, weights[kOutput], dlogits, input, gradients[kOutput],
+                           accumulate);
+    linear_backward_input_out(context, weights[kOutput], dlogits, dnorm.narrow(0, first, rows));
     accumulate = true;
   }
   norm.y.reset();
-  at::Tensor dx = ops::rms_norm_backward(dnorm, x, weights[kNorm], norm.rstd, {}, gradients[kNorm],
-                                         gradients.accumulate, nullptr);
+  at::Tensor dx = ops::rms_norm_backward(dnorm, x, weights[kNorm].compute, norm.rstd, {},
+                                         gradients[kNorm], gradients.accumulate, nullptr);
   return {losses.sum() * inverse_valid_tokens, dx};
 }
 
 at::Tensor Head::forward(const StepContext& context, const Weights& weights, const at::Tensor& x,
                          const at::Tensor& labels, const at::Tensor& inverse_valid_tokens) const {
-  at::Tensor normed = ops::rms_norm(x, weights[kNorm], eps_).y;
+  at::Tensor normed = ops::rms_norm(x, weights[kNorm].compute, eps_).y;
   at::Tensor losses = at::empty({x.size(0)}, x.options().dtype(loss_dtype(x)));
-  for (int64_t first = 0; first < x.size(0); first += kChunkRows) {
-    const int64_t rows = std::min(kChunkRows, x.size(0) - first);
-    at::Tensor logits =
-        ops::linear_forward(context.device, normed.narrow(0, first, rows), weights[kOutput]);
+  for (int64_t first = 0; first < x.size(0); first += chunk_rows_) {
+    const int64_t rows = std::min(chunk_rows_, x.size(0) - first);
+    at::Tensor logits = linear_forward(context, weights[kOutput], normed.narrow(0, first, rows));
     ops::cross_entropy_forward(logits, labels.narrow(0, first, rows),
                                losses.narrow(0, first, rows));
   }
@@ -63,8 +62,8 @@ at::Tensor Head::forward(const StepContext& context, const Weights& weights, con
 
 at::Tensor Head::logits(const StepContext& context, const Weights& weights,
                         const at::Tensor& x) const {
-  return ops::linear_forward(context.device, ops::rms_norm(x, weights[kNorm], eps_).y,
-                             weights[kOutput]);
+  return linear_forward(context, weights[kOutput],
+                        ops::rms_norm(x, weights[kNorm].compute, eps_).y);
 }
 
 }  // namespace titan

@@ -14,7 +14,8 @@ class Head {
   // output matrix once, so chunks are large; at 128256 entries this is 2.1 GB of bf16 logits.
   static constexpr int64_t kChunkRows = 8192;
 
-  explicit Head(const DecoderConfig& config) : eps_(config.norm.eps) {}
+  explicit Head(const DecoderConfig& config, int64_t chunk_rows = kChunkRows)
+      : eps_(config.norm.eps), chunk_rows_(chunk_rows) {}
 
   static Unit declare(const DecoderConfig& config);
 
@@ -34,6 +35,7 @@ class Head {
  private:
   enum Index : size_t { kNorm, kOutput };
   double eps_;
+  int64_t chunk_rows_;
 };
 
 }  // namespace titan

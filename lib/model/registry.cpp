@@ -44,7 +44,11 @@ ops::Initializer truncated_normal(double std, double cut = 2.0) {
 
 LinearConfig linear(std::string name, int64_t in, int64_t out, double std,
                     TensorParallelRole role) {
-  return {std::move(name), in, out, truncated_normal(std), role};
+  return {.name = std::move(name),
+          .in_features = in,
+          .out_features = out,
+          .initializer = truncated_normal(std),
+          .role = role};
 }
 
 BlockConfig llama3_block(const Llama3Flavor& flavor, int64_t layer) {
@@ -90,9 +94,11 @@ DecoderConfig llama3(const Llama3Flavor& flavor, const FlavorOverrides& override
   }
   config.norm = {flavor.dim, 1e-5};
   const double output_std = 1 / std::sqrt(static_cast<double>(flavor.dim));
-  config.output.members = {{"output", flavor.dim, vocab,
-                            truncated_normal(output_std, 3 * output_std),
-                            TensorParallelRole::kColumn}};
+  config.output.members = {{.name = "output",
+                            .in_features = flavor.dim,
+                            .out_features = vocab,
+                            .initializer = truncated_normal(output_std, 3 * output_std),
+                            .role = TensorParallelRole::kColumn}};
   return config;
 }
 

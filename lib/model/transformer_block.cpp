@@ -45,13 +45,13 @@ Unit TransformerBlock::declare(const BlockConfig& config, const std::string& nam
 at::Tensor TransformerBlock::forward(const StepContext& context, const Weights& weights,
                                      at::Tensor x, std::unique_ptr<Block::Saved>* saved) const {
   auto kept = std::make_unique<Kept>();
-  ops::RmsNormResult norm = ops::rms_norm(x, weights[kAttentionNorm], attention_norm_eps_);
+  ops::RmsNormResult norm = ops::rms_norm(x, weights[kAttentionNorm].compute, attention_norm_eps_);
   kept->mid = attention_.forward(context, weights, norm.y, x, kept->attention);
   kept->x = std::move(x);
   kept->attention_rstd = norm.rstd;
   if (saved == nullptr) kept->attention = {};
 
-  norm = ops::rms_norm(kept->mid, weights[kFfnNorm], ffn_norm_eps_);
+  norm = ops::rms_norm(kept->mid, weights[kFfnNorm].compute, ffn_norm_eps_);
   kept->ffn_rstd = norm.rstd;
   at::Tensor out = feed_forward_.forward(context, weights, norm.y, kept->mid, kept->feed_forward);
 
@@ -68,12 +68,13 @@ at::Tensor TransformerBlock::forward(const StepContext& context, const Weights& 
 void TransformerBlock::forward_kept(const StepContext& context, const Weights& weights,
                                     Kept& kept) const {
   if (!kept.mid.defined()) {
-    ops::RmsNormResult norm = ops::rms_norm(kept.x, weights[kAttentionNorm], attention_norm_eps_);
+    ops::RmsNormResult norm =
+        ops::rms_norm(kept.x, weights[kAttentionNorm].compute, attention_norm_eps_);
     kept.mid = attention_.forward(context, weights, norm.y, kept.x, kept.attention);
     kept.attention_rstd = norm.rstd;
   }
   if (!kept.feed_forward.gate_up.defined()) {
-    ops::RmsNormResult norm = ops::rms_norm(kept.mid, weights[kFfnNorm], ffn_norm_eps_);
+    ops::RmsNormResult norm = ops::rms_norm(kept.mid, weights[kFfnNorm].compute, ffn_norm_eps_);
     feed_forward_.forward_kept(context, weights, norm.y, kept.feed_forward);
     kept.ffn_rstd = norm.rstd;
   }
@@ -89,12 +90,13 @@ at::Tensor TransformerBlock::backward(const StepContext& context, const Weights&
   at::Tensor dgate_up = feed_forward_.backward(context, weights, gradients, dy, kept.feed_forward);
   at::Tensor dnorm = feed_forward_.backward_x(context, weights, dgate_up);
   at::Tensor normed;
-  at::Tensor dmid = ops::rms_norm_backward(dnorm, kept.mid, weights[kFfnNorm], kept.ffn_rstd, dy,
-                                           gradients[kFfnNorm], gradients.accumulate, &normed);
+  at::Tensor dmid =
+      ops::rms_norm_backward(dnorm, kept.mid, weights[kFfnNorm].compute, kept.ffn_rstd, dy,
+                             gradients[kFfnNorm], gradients.accumulate, &normed);
   dy.reset();
   dnorm.reset();
   kept.mid.reset();
-  feed_forward_.backward_gate_up_weight(context, gradients, dgate_up, normed);
+  feed_forward_.backward_gate_up_weight(context, weights, gradients, dgate_up, normed);
   dgate_up.reset();
   normed.reset();
 
@@ -102,9 +104,9 @@ at::Tensor TransformerBlock::backward(const StepContext& context, const Weights&
   at::Tensor dqkv = attention_.backward(context, weights, gradients, dmid, kept.attention);
   dnorm = attention_.backward_x(context, weights, dqkv);
   at::Tensor dx =
-      ops::rms_norm_backward(dnorm, kept.x, weights[kAttentionNorm], kept.attention_rstd, dmid,
-                             gradients[kAttentionNorm], gradients.accumulate, &normed);
-  attention_.backward_qkv_weight(context, gradients, dqkv, normed);
+      ops::rms_norm_backward(dnorm, kept.x, weights[kAttentionNorm].compute, kept.attention_rstd,
+                             dmid, gradients[kAttentionNorm], gradients.accumulate, &normed);
+  attention_.backward_qkv_weight(context, weights, gradients, dqkv, normed);
   return dx;
 }
 

@@ -53,14 +53,23 @@ void run_plan(const Device& device, const at::Tensor& a, bool transpose_a, const
 
 at::Tensor linear_forward(const Device& device, const at::Tensor& x, const at::Tensor& weight,
                           const at::Tensor& residual) {
+  at::Tensor y = at::empty({x.size(0), weight.size(0)}, x.options());
+  linear_forward_out(device, x, weight, y, residual);
+  return y;
+}
+
+void linear_forward_out(const Device& device, const at::Tensor& x, const at::Tensor& weight,
+                        at::Tensor y, const at::Tensor& residual) {
   check_matrix(x, "x");
   check_matrix(weight, "weight");
-  if (!device.is_cuda()) {
-    return residual.defined() ? at::addmm(residual, x, weight.t()) : at::mm(x, weight.t());
+  check_matrix(y, "y");
+  if (device.is_cuda()) {
+    run_plan(device, x, false, weight, true, y, residual);
+  } else if (residual.defined()) {
+    at::addmm_out(y, residual, x, weight.t());
+  } else {
+    at::mm_out(y, x, weight.t());
   }
-  at::Tensor out = at::empty({x.size(0), weight.size(0)}, x.options());
-  run_plan(device, x, false, weight, true, out, residual);
-  return out;
 }
 
 at::Tensor linear_backward_input(const Device& device, const at::Tensor& dy,
@@ -71,12 +80,14 @@ at::Tensor linear_backward_input(const Device& device, const at::Tensor& dy,
 }
 
 void linear_backward_input_out(const Device& device, const at::Tensor& dy, const at::Tensor& weight,
-                               at::Tensor dx) {
+                               at::Tensor dx, const at::Tensor& addend) {
   check_matrix(dy, "dy");
   check_matrix(weight, "weight");
   check_matrix(dx, "dx");
   if (device.is_cuda()) {
-    run_plan(device, dy, false, weight, false, dx, {});
+    run_plan(device, dy, false, weight, false, dx, addend);
+  } else if (addend.defined()) {
+    at::addmm_out(dx, addend, dy, weight);
   } else {
     at::mm_out(dx, dy, weight);
   }

@@ -12,11 +12,16 @@ namespace titan::ops {
 at::Tensor linear_forward(const Device& device, const at::Tensor& x, const at::Tensor& weight,
                           const at::Tensor& residual = {});
 
+// The same into `y`, which may be a column slice of a wider tensor, as may the residual.
+void linear_forward_out(const Device& device, const at::Tensor& x, const at::Tensor& weight,
+                        at::Tensor y, const at::Tensor& residual = {});
+
 // dx[M,K] = dy[M,N] · weight[N,K].
 at::Tensor linear_backward_input(const Device& device, const at::Tensor& dy,
                                  const at::Tensor& weight);
+// The same into dx, (+ addend, which may be dx itself).
 void linear_backward_input_out(const Device& device, const at::Tensor& dy, const at::Tensor& weight,
-                               at::Tensor dx);
+                               at::Tensor dx, const at::Tensor& addend = {});
 
 // dweight[N,K] = dy[M,N]ᵀ · x[M,K], or += when `accumulate`. dweight is fp32, or has x's dtype.
 void linear_backward_weight(const Device& device, const at::Tensor& dy, const at::Tensor& x,

@@ -33,7 +33,15 @@ void check(cudaError_t status, const char* call) {
 }
 
 cudaDataType_t cuda_type(MatmulType type) {
-  return type == MatmulType::kFloat32 ? CUDA_R_32F : CUDA_R_16BF;
+  switch (type) {
+    case MatmulType::kFloat32:
+      return CUDA_R_32F;
+    case MatmulType::kBFloat16:
+      return CUDA_R_16BF;
+    case MatmulType::kFloat8E4M3:
+      return CUDA_R_8F_E4M3;
+  }
+  throw Error("unknown matmul type");
 }
 
 class Layout {
@@ -60,11 +68,17 @@ class Plan {
         b_(s.input, s.transpose_b ? s.n : s.k, s.transpose_b ? s.k : s.n, s.ldb),
         c_(s.output, s.m, s.n, s.ldc),
         d_(s.output, s.m, s.n, s.ldd),
-        beta_(s.has_c ? 1.0f : 0.0f) {
+        beta_(s.has_c ? 1.0f : 0.0f),
+        scaled_(s.input == MatmulType::kFloat8E4M3) {
     check(cublasLtMatmulDescCreate(&descriptor_, CUBLAS_COMPUTE_32F, CUDA_R_32F),
           "cublasLtMatmulDescCreate");
     set(CUBLASLT_MATMUL_DESC_TRANSA, s.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(CUBLASLT_MATMUL_DESC_TRANSB, s.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
+    if (scaled_) {
+      set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F);
+      set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F);
+      set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, static_cast<int8_t>(s.fast_accumulation));
+    }
   }
   Plan(const Plan&) = delete;
   Plan& operator=(const Plan&) = delete;
@@ -97,7 +111,11 @@ class Plan {
   }
 
   cublasStatus_t run(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algorithm,
-                     const MatmulOperands& operands, void* workspace, cudaStream_t stream) const {
+                     const MatmulOperands& operands, void* workspace, cudaStream_t stream) {
+    if (scaled_) {
+      set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, operands.a_scales);
+      set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, operands.b_scales);
+    }
     const float one = 1.0f;
     const void* c = operands.c != nullptr ? operands.c : operands.d;
     return cublasLtMatmul(handle, descriptor_, &one, operands.a, a_.get(), operands.b, b_.get(),
@@ -124,6 +142,7 @@ class Plan {
   cublasLtMatmulDesc_t descriptor_ = nullptr;
   Layout a_, b_, c_, d_;
   float beta_;
+  bool scaled_;
 };
 
 }  // namespace

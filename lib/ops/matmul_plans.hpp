@@ -10,9 +10,11 @@
 
 namespace titan::ops {
 
-enum class MatmulType : uint8_t { kFloat32, kBFloat16 };
+enum class MatmulType : uint8_t { kFloat32, kBFloat16, kFloat8E4M3 };
 
 // D = op(A) · op(B) + beta · C, column-major as cuBLAS counts: A is m x k, B is k x n, D is m x n.
+// Float8 operands have a scale for each row of op(A) and each column of op(B); Hopper wants them
+// with A transposed and B not.
 struct MatmulShape {
   int64_t m = 0, n = 0, k = 0;
   bool transpose_a = false, transpose_b = false;
@@ -20,6 +22,7 @@ struct MatmulShape {
   MatmulType input = MatmulType::kBFloat16;
   MatmulType output = MatmulType::kBFloat16;  // of C and D
   bool has_c = false;                         // beta = 1 where true
+  bool fast_accumulation = false;             // float8: partial sums stay in the tensor cores
   auto operator<=>(const MatmulShape&) const = default;
 };
 
@@ -28,6 +31,8 @@ struct MatmulOperands {
   const void* b = nullptr;
   const void* c = nullptr;
   void* d = nullptr;
+  const float* a_scales = nullptr;  // float8: fp32 [m] and [n], 16-byte aligned
+  const float* b_scales = nullptr;
 };
 
 class MatmulPlans {

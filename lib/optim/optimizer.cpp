@@ -30,6 +30,7 @@ void Optimizer::step(double learning_rate, const at::Tensor& loss) {
                  .compute = parameter->compute},
                 settings, controls_);
   }
+  sharder_.parameters_changed();
 }
 
 int64_t Optimizer::updates_sync() const { return controls_.step().item<int64_t>(); }

@@ -6,9 +6,11 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "lib/float8/recipe.hpp"
 #include "lib/ops/initialise.hpp"
 
 namespace titan {
@@ -19,9 +21,18 @@ struct ParameterMember {
   ops::Initializer initializer;
 };
 
+// Members of equal precision that lie side by side: one product.
+struct ParameterRun {
+  int64_t first_row = 0;
+  int64_t rows = 0;
+  std::optional<Float8Recipe> recipe;  // none: high precision
+  bool emulated = false;               // float8 arithmetic in fp32 where the chip has none
+};
+
 struct Parameter {
   std::vector<ParameterMember> members;
-  std::vector<int64_t> shape;  // [rows of all members, columns], or [rows] for a vector
+  std::vector<ParameterRun> runs;  // of a linear's weight; none for other parameters
+  std::vector<int64_t> shape;      // [rows of all members, columns], or [rows] for a vector
 
   // Declared above, allocated by the Sharder. On one rank each covers the whole shape.
   at::Tensor master;               // training.dtype

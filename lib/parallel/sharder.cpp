@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "lib/float8/quantize.hpp"
+
 namespace titan {
 
 at::ScalarType gradient_dtype(const SharderConfig& config, const Unit& unit,
@@ -20,6 +22,14 @@ Sharder::Sharder(std::vector<Unit> units, const SharderConfig& config, const ops
                              ? parameter->master
                              : at::empty(parameter->shape, options.dtype(config_.compute_dtype));
   }
+  for (const Unit& unit : units_) {
+    Weights& weights = weights_.emplace_back();
+    for (const Parameter& parameter : unit.parameters) {
+      Weight& weight = weights.emplace_back(Weight{parameter.compute, {}});
+      for (const ParameterRun& run : parameter.runs) weight.runs.push_back({run, {}, {}});
+    }
+  }
+  parameters_changed();
 }
 
 std::vector<Parameter*> Sharder::parameters() {
@@ -54,22 +64,36 @@ void Sharder::refresh_compute() {
       parameter->compute.copy_(parameter->master);
     }
   }
+  parameters_changed();
 }
 
-Weights Sharder::weights(size_t unit) const {
-  Weights weights;
-  for (const Parameter& parameter : units_[unit].parameters) weights.push_back(parameter.compute);
-  return weights;
+const Weights& Sharder::weights(size_t unit) {
+  if (weights_stale_[unit]) {
+    for (Weight& weight : weights_[unit]) {
+      for (WeightRun& run : weight.runs) {
+        if (!run.recipe) continue;
+        const at::Tensor rows = weight.compute.narrow(0, run.first_row, run.rows);
+        run.row = float8::quantize_rows(rows);
+        run.column = *run.recipe == Float8Recipe::kRowwise
+                         ? float8::quantize_columns(rows)
+                         : float8::quantize_columns_by_tensor(rows);
+      }
+    }
+    weights_stale_[unit] = false;
+  }
+  return weights_[unit];
 }
+
+void Sharder::parameters_changed() { weights_stale_.assign(units_.size(), true); }
 
 Gradients Sharder::gradients(size_t index) {
   Unit& unit = units_[index];
   Gradients gradients{.tensors = {}, .accumulate = unit.parameters.front().gradient.defined()};
   for (Parameter& parameter : unit.parameters) {
     if (!parameter.gradient.defined()) {
-      parameter.gradient =
-          at::empty(parameter.shape,
-                    at::TensorOptions().device(device_).dtype(gradient_dtype(config_, unit, parameter)));
+      parameter.gradient = at::empty(
+          parameter.shape,
+          at::TensorOptions().device(device_).dtype(gradient_dtype(config_, unit, parameter)));
     }
     gradients.tensors.push_back(parameter.gradient);
   }

@@ -7,13 +7,26 @@
 #include <span>
 #include <vector>
 
+#include "lib/float8/float8_tensor.hpp"
 #include "lib/ops/device.hpp"
 #include "lib/parallel/parameter.hpp"
 
 namespace titan {
 
-// A unit's tensors in the order of its parameters, in the compute dtype.
-using Weights = std::vector<at::Tensor>;
+// One run of a linear's weight, with its float8 copies where it has a recipe.
+struct WeightRun : ParameterRun {
+  Float8Tensor row;     // for forward
+  Float8Tensor column;  // for dgrad
+};
+
+// What a module computes with.
+struct Weight {
+  at::Tensor compute;  // the whole parameter in the compute dtype
+  std::vector<WeightRun> runs;
+};
+
+// A unit's weights in the order of its parameters.
+using Weights = std::vector<Weight>;
 
 // Where a unit's backward writes. With `accumulate` it adds to what earlier micro-batches left.
 struct Gradients {
@@ -49,7 +62,10 @@ class Sharder {
   // After the masters were written by something other than the optimizer (a checkpoint).
   void refresh_compute();
 
-  Weights weights(size_t unit) const;
+  // Quantises the float8 runs where the parameters have changed since the last call.
+  const Weights& weights(size_t unit);
+  // The optimizer has written masters and compute copies.
+  void parameters_changed();
   // Allocates the gradients on the first call of a step; accumulates on the later ones.
   Gradients gradients(size_t unit);
   // Frees all gradients: after the optimizer step.
@@ -57,6 +73,8 @@ class Sharder {
 
  private:
   std::vector<Unit> units_;
+  std::vector<Weights> weights_;     // by unit
+  std::vector<bool> weights_stale_;  // by unit: the float8 copies are of older values
   SharderConfig config_;
   at::Device device_;
 };

@@ -42,6 +42,20 @@ void apply_recompute(const config::ActivationCheckpoint& option, DecoderConfig& 
   }
 }
 
+std::unique_ptr<Converter> converter(const std::string& name, const JobConfig& job) {
+  if (name != "quantize.linear.float8") {
+    throw InputError(concat("model.converters: unknown converter \"", name,
+                            "\"; the one that is supported is quantize.linear.float8 (float8)"));
+  }
+  const config::LinearFloat8& options = job.quantize.linear.float8;
+  const bool gw_hp = options.recipe_name == config::Float8Recipe::kRowwiseWithGwHp;
+  return float8_linear_converter(
+      {.recipe = gw_hp ? Float8Recipe::kRowwiseWithGwHp : Float8Recipe::kRowwise,
+       .filter_fqns = options.filter_fqns,
+       .emulate = options.emulate,
+       .tokens = job.training.local_batch_size * job.training.seq_len});
+}
+
 DataConfig data_config(const JobConfig& job, const DecoderConfig& model) {
   DataConfig data;
   data.token_dtype = job.training.token_dtype == config::TokenDtype::kUint32 ? TokenDtype::uint32
@@ -59,12 +73,16 @@ int64_t prefetch_batches(const config::DataLoader& loader) {
 
 }  // namespace
 
-DecoderConfig decoder_config(const JobConfig& job) {
+DecoderConfig decoder_config(const JobConfig& job, std::vector<ConversionReport>* reports) {
   DecoderConfig model = registry(job.model.name, job.model.flavor,
                                  {.n_layers = job.model.n_layers,
                                   .vocab_size = job.model.vocab_size,
                                   .seq_len = job.training.seq_len});
   apply_recompute(job.activation_checkpoint, model);
+  for (const std::string& name : job.model.converters) {
+    ConversionReport report = converter(name, job)->convert(model);
+    if (reports != nullptr) reports->push_back(std::move(report));
+  }
   return model;
 }
 
@@ -114,6 +132,7 @@ DataConfig validation_data_config(const JobConfig& job, const DecoderConfig& mod
   data.endless = job.validation.steps != -1;
   data.prefetch_batches = prefetch_batches(job.validation.dataloader);
   data.shipped_corpus = "assets/corpus_validation";
+  data.section = "validation";
   return data;
 }
 

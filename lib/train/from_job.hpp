@@ -8,6 +8,7 @@
 #include "lib/metrics/memory_snapshot.hpp"
 #include "lib/metrics/metrics_logger.hpp"
 #include "lib/metrics/profiler.hpp"
+#include "lib/model/converter.hpp"
 #include "lib/model/decoder_config.hpp"
 #include "lib/optim/optimizer.hpp"
 #include "lib/optim/schedule.hpp"
@@ -15,8 +16,10 @@
 
 namespace titan {
 
-// The model's tree with the job's overrides, recompute policy and converters applied.
-DecoderConfig decoder_config(const JobConfig& job);
+// The model's tree with the job's overrides, recompute policy and converters applied. Appends what
+// each converter did to `reports`, where given.
+DecoderConfig decoder_config(const JobConfig& job,
+                             std::vector<ConversionReport>* reports = nullptr);
 
 SharderConfig sharder_config(const JobConfig& job);
 optim::Schedule schedule(const JobConfig& job);

@@ -107,6 +107,42 @@ void backward(Timeline& memory, const BlockSizes& s, Recompute recompute, bool f
   memory.free(4 * s.stream + s.qkv + 2 * s.rstd);
 }
 
+// What a block keeps between its forward and its backward, the bytes of its Saved.
+int64_t kept(const BlockSizes& s, Recompute recompute) {
+  if (recompute == Recompute::kBlock) return s.stream;
+  const int64_t all_but_gate_up = 2 * s.stream + 2 * s.rstd + s.attention_kept();
+  return recompute == Recompute::kGateUp ? all_but_gate_up : all_but_gate_up + s.gate_up;
+}
+
+// The walk of one micro-batch. The first of a step allocates the gradients, later ones find them.
+void micro_batch(Timeline& memory, const DecoderConfig& model,
+                 const std::vector<BlockSizes>& blocks, int64_t tokens, int64_t element,
+                 bool first) {
+  const int64_t dim = model.embedding.dim, vocab = model.embedding.vocab_size;
+  const std::string which = first ? "" : ", second micro-batch";
+  const int64_t stream = tokens * dim * element;
+  memory.alloc(stream);  // the embedding's output
+  for (size_t i = 0; i < blocks.size(); ++i) forward(memory, blocks[i], model.layers[i].recompute);
+  memory.mark("forward" + which);
+
+  if (first) memory.alloc(dim * 4 + vocab * dim * 4);
+  memory.alloc(2 * stream + 2 * tokens * 4);  // norm's output and its gradient, rstd, losses
+  const int64_t logits = std::min(tokens, Head::kChunkRows) * vocab * element;
+  memory.alloc(logits);
+  memory.free(logits + stream);
+  memory.alloc(stream);  // dx
+  memory.free(2 * stream + 2 * tokens * 4);
+  memory.mark("head" + which);
+
+  for (size_t i = blocks.size(); i-- > 0;) {
+    backward(memory, blocks[i], model.layers[i].recompute, first);
+    memory.mark(concat("backward of layers.", i, which));
+  }
+  if (first) memory.alloc(vocab * dim * 4);
+  memory.free(stream);
+  memory.mark("backward of tok_embeddings" + which);
+}
+
 std::string gib(int64_t bytes) {
   char text[32];
   std::snprintf(text, sizeof text, "%8.2f GiB", static_cast<double>(bytes) / (1ull << 30));
@@ -119,8 +155,6 @@ MemoryPlan plan_memory(const DecoderConfig& model, const MemoryPlanConfig& confi
   const SharderConfig& sharder = config.sharder;
   const int64_t tokens = config.batch * config.seq_len;
   const int64_t element = static_cast<int64_t>(c10::elementSize(sharder.compute_dtype));
-  const int64_t dim = model.embedding.dim;
-  const int64_t vocab = model.embedding.vocab_size;
   const std::vector<Unit> units = declare_units(model);
 
   MemoryPlan plan;
@@ -138,43 +172,18 @@ MemoryPlan plan_memory(const DecoderConfig& model, const MemoryPlanConfig& confi
     }
   }
   plan.workspace = kMatmulWorkspace + config.seq_len * model.layers.front().attention.head_dim * 4;
+  std::vector<BlockSizes> blocks;
+  for (size_t i = 0; i < model.layers.size(); ++i) {
+    blocks.push_back(sizes_of(model.layers[i], units[i + 1], tokens, sharder));
+    plan.saved_activations += kept(blocks.back(), model.layers[i].recompute);
+  }
 
   Timeline memory(plan.masters + plan.compute_copies + plan.moments + plan.workspace);
-  memory.alloc(2 * tokens * 4);  // tokens and labels
-  const int64_t stream = tokens * dim * element;
-  memory.alloc(stream);  // the embedding's output
-  for (size_t i = 0; i < model.layers.size(); ++i) {
-    const BlockSizes sizes = sizes_of(model.layers[i], units[i + 1], tokens, sharder);
-    const int64_t before = plan.saved_activations;
-    forward(memory, sizes, model.layers[i].recompute);
-    plan.saved_activations = before + sizes.stream;  // the input
-    if (model.layers[i].recompute != Recompute::kBlock) {
-      plan.saved_activations += sizes.attention_kept() + sizes.stream + 2 * sizes.rstd;
-    }
-    if (model.layers[i].recompute == Recompute::kNothing) {
-      plan.saved_activations += sizes.gate_up;
-    }
+  memory.alloc(sharder.micro_batches * 2 * tokens * 4);  // tokens and labels
+  micro_batch(memory, model, blocks, tokens, element, /*first=*/true);
+  if (sharder.micro_batches > 1) {  // those after the second are like it
+    micro_batch(memory, model, blocks, tokens, element, /*first=*/false);
   }
-  memory.mark("forward");
-
-  const int64_t head_gradients = dim * 4 + vocab * dim * 4;
-  memory.alloc(head_gradients);
-  memory.alloc(2 * stream + 2 * tokens * 4);  // norm's output and its gradient, rstd, losses
-  const int64_t logits = std::min(tokens, Head::kChunkRows) * vocab * element;
-  memory.alloc(logits);
-  memory.free(logits + stream);
-  memory.alloc(stream);  // dx
-  memory.free(2 * stream + 2 * tokens * 4);
-  memory.mark("head");
-
-  for (size_t i = model.layers.size(); i-- > 0;) {
-    backward(memory, sizes_of(model.layers[i], units[i + 1], tokens, sharder),
-             model.layers[i].recompute, true);
-    memory.mark(concat("backward of layers.", i));
-  }
-  memory.alloc(vocab * dim * 4);
-  memory.mark("backward of tok_embeddings");
-  memory.free(stream);
   memory.mark("optimizer");
 
   plan.timeline = memory.moments();

@@ -10,7 +10,7 @@ namespace titan {
 
 JobPlan plan_job(const JobConfig& job) {
   JobPlan plan;
-  plan.model = decoder_config(job);
+  plan.model = decoder_config(job, &plan.conversions);
   plan.parameters = count_parameters(plan.model);
   plan.flops_per_token = flops_per_token(flops_inputs(plan.model, job.training.seq_len));
   plan.micro_batches = config::gradient_accumulation_steps(job, 1);
@@ -22,21 +22,48 @@ JobPlan plan_job(const JobConfig& job) {
 }
 
 std::string with_thousands(int64_t value) {
-  std::string digits = std::to_string(value);
-  for (auto i = static_cast<int64_t>(digits.size()) - 3; i > 0; i -= 3) {
-    digits.insert(static_cast<size_t>(i), ",");
+  const std::string digits = std::to_string(value);
+  std::string text;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
+    text += digits[i];
   }
-  return digits;
+  return text;
+}
+
+nlohmann::ordered_json to_json(const ConversionReport& report) {
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  for (const ConversionRow& row : report.rows) {
+    rows.push_back({{"name", row.name},
+                    {"group", row.group},
+                    {"M", row.m},
+                    {"K", row.k},
+                    {"N", row.n},
+                    {"float8", row.converted},
+                    {"reason", row.reason}});
+  }
+  return {{"converter", report.converter},
+          {"converted", report.converted()},
+          {"linears", rows},
+          {"warnings", report.warnings}};
+}
+
+nlohmann::ordered_json to_json(const std::vector<ConversionReport>& reports) {
+  nlohmann::ordered_json all = nlohmann::ordered_json::array();
+  for (const ConversionReport& report : reports) all.push_back(to_json(report));
+  return all;
 }
 
 std::string describe(const JobPlan& plan) {
+  std::string conversions;
+  for (const ConversionReport& report : plan.conversions) conversions += report.table() + "\n";
   return concat(describe(plan.model),                                                        //
                 "Parameters: ", with_thousands(plan.parameters.total), " (embedding ",       //
                 with_thousands(plan.parameters.embedding), ")\n",                            //
                 "FLOPs per token: ", with_thousands(plan.flops_per_token), "\n",             //
                 "Tokens per step and rank: ", with_thousands(plan.tokens_per_step), " in ",  //
                 plan.micro_batches, " micro-batch(es)\n",                                    //
-                describe(plan.memory));
+                conversions, describe(plan.memory));
 }
 
 nlohmann::ordered_json to_json(const JobPlan& plan) {
@@ -61,6 +88,7 @@ nlohmann::ordered_json to_json(const JobPlan& plan) {
           {"micro_batches", plan.micro_batches},
           {"tokens_per_step_and_rank", plan.tokens_per_step},
           {"linears", linears},
+          {"conversions", to_json(plan.conversions)},
           {"memory",
            {{"masters", plan.memory.masters},
             {"compute_copies", plan.memory.compute_copies},
@@ -79,6 +107,11 @@ void log_model(const JobConfig& job, const JobPlan& plan, const std::string& dev
   log::info(concat("Model ", plan.model.name, " ", plan.model.flavor,
                    " size: ", with_thousands(plan.parameters.total), " total parameters"));
   log::info(peak_flops_line(peak_flops(device_name)));
+  for (const ConversionReport& report : plan.conversions) {
+    log::info(report.table());
+    for (const std::string& warning : report.warnings) log::warning(warning);
+  }
+  if (job.model.print_after_conversion) log::info(describe(plan.model));
   log::info(describe(plan.memory));
 }
 

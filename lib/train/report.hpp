@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lib/config/job_config.hpp"
+#include "lib/model/converter.hpp"
 #include "lib/model/decoder_config.hpp"
 #include "lib/train/memory_plan.hpp"
 
@@ -14,6 +15,7 @@ namespace titan {
 // Everything that is known of a job from its options alone.
 struct JobPlan {
   DecoderConfig model;
+  std::vector<ConversionReport> conversions;
   ParameterCount parameters;
   int64_t flops_per_token = 0;
   int64_t micro_batches = 0;
@@ -24,6 +26,7 @@ JobPlan plan_job(const JobConfig& job);
 
 std::string describe(const JobPlan& plan);
 nlohmann::ordered_json to_json(const JobPlan& plan);
+nlohmann::ordered_json to_json(const std::vector<ConversionReport>& reports);
 
 // Start-up lines, the ones that log parsers look for in torchtitan's words.
 void log_model(const JobConfig& job, const JobPlan& plan, const std::string& device_name,

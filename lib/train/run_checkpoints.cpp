@@ -51,6 +51,41 @@ ModelDescription describe_model(const DecoderConfig& model) {
   return description;
 }
 
+std::string rotary_text(const ModelDescription& model) {
+  if (!model.rope_scaling) return concat("theta ", model.rope_theta, ", not scaled");
+  const RopeScaling& scaling = *model.rope_scaling;
+  return concat("theta ", model.rope_theta, ", scaled by ", scaling.factor, " (",
+                scaling.low_freq_factor, ", ", scaling.high_freq_factor, ", ",
+                scaling.original_max_position_embeddings, ")");
+}
+
+// What weights of equal shapes do not show: refuses other heads, warns of other constants.
+void compare_config(const std::string& path, const ModelDescription& theirs,
+                    const ModelDescription& ours) {
+  if (theirs.n_heads != ours.n_heads || theirs.n_kv_heads != ours.n_kv_heads) {
+    throw InputError(concat(path, "/config.json: ", theirs.n_heads, " heads and ",
+                            theirs.n_kv_heads, " key/value heads; the model to train has ",
+                            ours.n_heads, " and ", ours.n_kv_heads));
+  }
+  const std::string rotary = rotary_text(theirs), wanted = rotary_text(ours);
+  if (rotary != wanted) {
+    log::warning(concat(path, "/config.json: rotary positions with ", rotary,
+                        "; training goes on with ", wanted));
+  }
+  if (theirs.norm_eps != ours.norm_eps) {
+    log::warning(concat(path, "/config.json: rms_norm_eps ", theirs.norm_eps,
+                        "; training goes on with ", ours.norm_eps));
+  }
+}
+
+// Reads the weights of a Hugging Face directory, with or without its config.json.
+HuggingFaceReader open_hugging_face(const std::string& path, const ModelDescription& ours) {
+  if (!std::filesystem::exists(std::filesystem::path(path) / "config.json")) return {path, ours};
+  HuggingFaceReader reader(path);
+  compare_config(path, reader.model(), ours);
+  return reader;
+}
+
 }  // namespace
 
 RunCheckpoints::RunCheckpoints(const JobConfig& job, const DecoderConfig& model, Sharder& sharder,
@@ -129,8 +164,7 @@ ResumeState RunCheckpoints::load_own(const CheckpointReader& reader) {
 void RunCheckpoints::load_initial(const std::string& path) {
   const config::Checkpoint& options = job_.checkpoint;
   if (options.initial_load_in_hf) {
-    HuggingFaceReader source(path, describe_model(model_));
-    load_parameters(source, nullptr);
+    load_parameters(open_hugging_face(path, describe_model(model_)), nullptr);
     log::info(concat("initial weights: Hugging Face model ", path));
     return;
   }

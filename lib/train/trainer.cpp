@@ -8,6 +8,7 @@
 #include <random>
 
 #include "lib/base/error.hpp"
+#include "lib/base/file.hpp"
 #include "lib/base/log.hpp"
 #include "lib/metrics/flops.hpp"
 #include "lib/metrics/memory.hpp"
@@ -135,6 +136,10 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_)
                       device);
   }
   metrics.emplace(metrics_config(job));
+  if (!plan.conversions.empty()) {
+    write_file_atomically(std::filesystem::path(job.job.dump_folder) / "conversion_report.json",
+                          to_json(plan.conversions).dump(2) + "\n");
+  }
   profiler.emplace(profiler_config(job, device.is_cuda()), completed_steps);
   snapshots.emplace(snapshot_config(job, cuda_index(device)), completed_steps);
 }

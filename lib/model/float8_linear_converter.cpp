@@ -1,0 +1,124 @@
+#include <algorithm>
+#include <limits>
+#include <map>
+
+#include "lib/base/error.hpp"
+#include "lib/model/converter.hpp"
+
+namespace titan {
+namespace {
+
+constexpr const char* kAutoFilter = "auto_filter_small_kn";
+constexpr int64_t kMultiple = 16;  // of every dimension of a float8 product
+
+const char* recipe_name(Float8Recipe recipe) {
+  return recipe == Float8Recipe::kRowwise ? "rowwise" : "rowwise_with_gw_hp";
+}
+
+// torchao's thresholds for rowwise: the sizes whose casts cost more than the product gains.
+std::string too_small(int64_t k, int64_t n) {
+  if (n <= 2048) return concat("N ", n, " <= 2048");
+  if (k <= 1024) return concat("K ", k, " <= 1024");
+  if (n <= 4096 && k <= 2048) return concat("N ", n, " <= 4096 and K ", k, " <= 2048");
+  return "";
+}
+
+size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
+      diagonal = row[j];
+      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row[b.size()];
+}
+
+class Float8LinearConverter final : public Converter {
+ public:
+  explicit Float8LinearConverter(Float8LinearOptions options) : options_(std::move(options)) {
+    auto word = std::find(options_.filter_fqns.begin(), options_.filter_fqns.end(), kAutoFilter);
+    if (word != options_.filter_fqns.end()) {
+      auto_filter_ = true;
+      options_.filter_fqns.erase(word);
+    }
+    if (auto_filter_ && options_.recipe != Float8Recipe::kRowwise) {
+      throw InputError(concat("quantize.linear.float8.filter_fqns: ", kAutoFilter,
+                              " has no thresholds for recipe rowwise_with_gw_hp yet; name the "
+                              "layers to leave out, or use recipe rowwise"));
+    }
+  }
+
+  ConversionReport convert(DecoderConfig& model) const override {
+    ConversionReport report;
+    report.converter = concat("float8 ", recipe_name(options_.recipe));
+    std::map<std::string, int64_t> matches;
+    for_each_linear(model, [&](const std::string& name, LinearConfig& linear, LinearGroup& group) {
+      ConversionRow row{.name = name,
+                        .group = {},
+                        .m = options_.tokens,
+                        .k = linear.in_features,
+                        .n = linear.out_features,
+                        .converted = false,
+                        .reason = {}};
+      for (const LinearConfig& member : group.members) row.group.push_back(member.name);
+      row.reason = reason_against(name, linear, matches);
+      row.converted = row.reason.empty();
+      if (row.converted) {
+        linear.float8 = options_.recipe;
+        linear.emulate_float8 = options_.emulate;
+      }
+      report.rows.push_back(std::move(row));
+    });
+    for (const std::string& entry : options_.filter_fqns) {
+      if (matches[entry] == 0) report.warnings.push_back(no_match(entry, report));
+    }
+    return report;
+  }
+
+ private:
+  std::string reason_against(const std::string& name, const LinearConfig& linear,
+                             std::map<std::string, int64_t>& matches) const {
+    for (const std::string& entry : options_.filter_fqns) {
+      if (name.find(entry) == std::string::npos) continue;
+      ++matches[entry];
+      return concat("filter_fqns \"", entry, "\"");
+    }
+    if (linear.in_features % kMultiple != 0) return concat("K is no multiple of ", kMultiple);
+    if (linear.out_features % kMultiple != 0) return concat("N is no multiple of ", kMultiple);
+    if (options_.tokens % kMultiple != 0) return concat("M is no multiple of ", kMultiple);
+    if (auto_filter_) return too_small(linear.in_features, linear.out_features);
+    return "";
+  }
+
+  static std::string no_match(const std::string& entry, const ConversionReport& report) {
+    std::string nearest;
+    size_t best = std::numeric_limits<size_t>::max();
+    for (const ConversionRow& row : report.rows) {
+      const std::string last = row.name.substr(row.name.rfind('.') + 1);
+      for (const std::string& candidate : {last, row.name}) {
+        if (const size_t distance = edit_distance(entry, candidate); distance < best) {
+          best = distance;
+          nearest = candidate;
+        }
+      }
+    }
+    return concat("quantize.linear.float8.filter_fqns: \"", entry,
+                  "\" matches no linear; the nearest name is \"", nearest, "\"");
+  }
+
+  Float8LinearOptions options_;
+  bool auto_filter_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Converter> float8_linear_converter(Float8LinearOptions options) {
+  return std::make_unique<Float8LinearConverter>(std::move(options));
+}
+
+}  // namespace titan
