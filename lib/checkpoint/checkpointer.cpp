@@ -186,12 +186,15 @@ void Checkpointer::purge(int64_t newest, fs::path replaced) {
     }
     size_t keep =
         config_.keep_latest_k == 0 ? complete.size() : static_cast<size_t>(config_.keep_latest_k);
+    std::vector<fs::path> trash;
     for (size_t i = 0; i + keep < complete.size(); ++i) {
       if (complete[i] == loaded_step_) continue;
-      fs::path trash = config_.folder / concat(".trash-", complete[i]);
-      files_.rename(step_path(config_.folder, complete[i]), trash);
-      rubbish.push_back(trash);
+      trash.push_back(config_.folder / concat(".trash-", complete[i]));
+      files_.rename(step_path(config_.folder, complete[i]), trash.back());
     }
+    if (!trash.empty())
+      files_.sync_directory(config_.folder);  // no step is half deleted under its own name
+    rubbish.insert(rubbish.end(), trash.begin(), trash.end());
   } catch (const std::exception& error) {
     log::warning(concat("while tidying up after checkpoint step-", newest, ": ", error.what()));
   }

@@ -64,7 +64,8 @@ def test_distributed_checkpoint_reads_our_shards(tmp_path, layout):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_shards_consolidate_to_plain_files(tmp_path, layout):
-    tensors = {name: tensor for name, tensor in mixed_tensors().items() if name != "scalar"}
+    # Of integers that function knows no size.
+    tensors = {name: tensor for name, tensor in mixed_tensors().items() if tensor.is_floating_point()}
     save_file(tensors, tmp_path / "in")
     tool("write", tmp_path / "in", layout, tmp_path, 1)
     (tmp_path / "plain").mkdir()
