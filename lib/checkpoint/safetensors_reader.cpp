@@ -40,11 +40,11 @@ uint64_t json_size(std::span<const std::byte> start, uint64_t file_size,
 Header parse_unique(std::string_view text, const std::filesystem::path& path) {
   std::vector<std::set<std::string>> keys;  // of the objects that are open
   auto check = [&](int depth, Header::parse_event_t event, Header& parsed) {
-    using enum Header::parse_event_t;
+    using Event = Header::parse_event_t;
     if (depth > kMaxDepth) fail(path, "the header is nested too deeply");
-    if (event == object_start) keys.emplace_back();
-    if (event == object_end) keys.pop_back();
-    if (event == key && !keys.back().insert(parsed.get<std::string>()).second) {
+    if (event == Event::object_start) keys.emplace_back();
+    if (event == Event::object_end) keys.pop_back();
+    if (event == Event::key && !keys.back().insert(parsed.get<std::string>()).second) {
       fail(path, concat("the key \"", parsed.get<std::string>(), "\" appears twice"));
     }
     return true;
