@@ -3,6 +3,7 @@
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -114,9 +115,6 @@ class ZstdStream : public CompressedStream {
  public:
   explicit ZstdStream(const fs::path& path) : CompressedStream(path), state_(ZSTD_createDStream()) {
     TITAN_CHECK(state_ != nullptr, "zstd does not start");
-    // zstd refuses windows above 128 MiB (`zstd --long=31`) unless told otherwise.
-    ZSTD_DCtx_setParameter(state_.get(), ZSTD_d_windowLogMax,
-                           ZSTD_dParam_getBounds(ZSTD_d_windowLogMax).upperBound);
   }
 
   size_t read(char* out, size_t capacity) override {
@@ -127,7 +125,7 @@ class ZstdStream : public CompressedStream {
       if (!more_input && !inside_frame_) return 0;
       ZSTD_inBuffer input{buffer_.data(), filled_, used_};
       size_t result = ZSTD_decompressStream(state_.get(), &output, &input);
-      if (ZSTD_isError(result)) fail_corrupt(ZSTD_getErrorName(result));
+      if (ZSTD_isError(result)) fail(result);
       used_ = input.pos;
       inside_frame_ = result != 0;
       if (!more_input && output.pos == 0 && inside_frame_) fail_cut_short();
@@ -136,6 +134,16 @@ class ZstdStream : public CompressedStream {
   }
 
  private:
+  // zstd's own limit on the window keeps a hostile header from claiming gigabytes of memory.
+  [[noreturn]] void fail(size_t result) const {
+    if (ZSTD_getErrorCode(result) == ZSTD_error_frameParameter_windowTooLarge) {
+      throw InputError(concat(file_.path().string(),
+                              " needs a window above 128 MiB to decompress: compress it without "
+                              "zstd's --long, or with at most --long=27"));
+    }
+    fail_corrupt(ZSTD_getErrorName(result));
+  }
+
   struct Free {
     void operator()(ZSTD_DStream* state) const { ZSTD_freeDStream(state); }
   };

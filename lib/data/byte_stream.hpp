@@ -1,5 +1,5 @@
 // The bytes of a file from first to last, decompressed by its suffix: .gz (any number of members),
-// .zst (any number of frames, long-distance windows too), anything else as it is.
+// .zst (any number of frames, windows up to 128 MiB), anything else as it is.
 #pragma once
 
 #include <cstddef>

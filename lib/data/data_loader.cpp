@@ -67,10 +67,11 @@ std::unique_ptr<BatchSource> open_global(const DataConfig& config, const data::S
     data::CachedTokens cached =
         data::open_token_cache(source, *tokenizer, data::token_cache_folder(config.token_cache));
     runs.push_back(cached.run);
-    origin += concat("; ", cached.documents, " documents");
-    if (cached.malformed > 0)
+    origin +=
+        concat(" (tokens in ", cached.run.path.string(), "); ", cached.documents, " documents");
+    if (cached.malformed > 0) {
       origin += concat(" and ", cached.malformed, " malformed ones skipped");
-    origin += concat("; tokens in ", cached.run.path.string());
+    }
   } else {
     for (const data::SourceFile& file : source.files) {
       for (data::TokenRun& run : data::token_runs(file, source.format, config.token_dtype)) {

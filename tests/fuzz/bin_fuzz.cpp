@@ -1,6 +1,6 @@
 // libFuzzer: any bytes as a token file, with an index beside it or without, end in runs of ids that
 // can all be read, or in an InputError. The first two bytes: element type of headerless files, size
-// of the index (0: none) in units of eight bytes.
+// of the index (0: none) in units of two bytes.
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,7 +22,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return path;
   }();
   auto dtype = data[0] % 2 == 0 ? titan::TokenDtype::uint16 : titan::TokenDtype::uint32;
-  size_t index_size = std::min<size_t>(data[1] * size_t{8}, size - 2);
+  size_t index_size = std::min<size_t>(data[1] * size_t{2}, size - 2);
   auto write = [&](const char* name, const std::uint8_t* bytes, size_t count) {
     std::ofstream(folder / name, std::ios::binary)
         .write(reinterpret_cast<const char*>(bytes), static_cast<std::streamsize>(count));

@@ -149,6 +149,13 @@ TEST(TextSources, RefusesBrokenCompression) {
   }
 }
 
+TEST(TextSources, RefusesZstdWindowsThatTakeTooMuchMemory) {
+  ScratchFolder folder;
+  std::string header_of_2_gib_window("\x28\xB5\x2F\xFD\x00\xA8", 6);
+  std::string path = folder.write("a.jsonl.zst", header_of_2_gib_window + std::string(20, '\0'));
+  EXPECT_THAT(refusal(folder, path), HasSubstr(path + " needs a window above 128 MiB"));
+}
+
 TEST(TextSources, NamesWhatIsWrongWithThePath) {
   ScratchFolder folder;
   std::string missing = folder / "missing.jsonl";
