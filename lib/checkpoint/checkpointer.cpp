@@ -162,7 +162,7 @@ SaveOutcome Checkpointer::run_save(const Snapshot& snapshot) {
 void Checkpointer::make_writable() {
   if (lock_.held()) return;
   create_directories(files_, config_.folder);
-  lock_ = FolderLock::acquire(config_.folder);
+  FolderLock lock = FolderLock::acquire(config_.folder);
   for (const auto& [step, path] : find_steps(config_.folder)) {
     fs::path name = step_path(config_.folder, step);
     if (path == name) continue;
@@ -171,6 +171,7 @@ void Checkpointer::make_writable() {
     files_.rename(path, name);
   }
   delete_in_background(find_leftovers(config_.folder));
+  lock_ = std::move(lock);
 }
 
 // After a commit: points `latest` at it and takes away what is not to be kept. The checkpoint is
@@ -192,8 +193,8 @@ void Checkpointer::purge(int64_t newest, fs::path replaced) {
       trash.push_back(config_.folder / concat(".trash-", complete[i]));
       files_.rename(step_path(config_.folder, complete[i]), trash.back());
     }
-    if (!trash.empty())
-      files_.sync_directory(config_.folder);  // no step is half deleted under its own name
+    // Before deleting: no step may be found half deleted under its own name.
+    if (!trash.empty()) files_.sync_directory(config_.folder);
     rubbish.insert(rubbish.end(), trash.begin(), trash.end());
   } catch (const std::exception& error) {
     log::warning(concat("while tidying up after checkpoint step-", newest, ": ", error.what()));
