@@ -21,6 +21,9 @@ namespace {
 
 // NVIDIA's figure for Hopper.
 constexpr size_t kWorkspaceBytes = 32u << 20;
+// Where tensors start, and where column slices of a wider one do at least.
+constexpr uint32_t kAlignment = 256;
+constexpr uint32_t kSliceAlignment = 16;
 constexpr int kCandidates = 8;
 constexpr int kTimedRuns = 2;
 
@@ -63,13 +66,14 @@ class Layout {
 
 class Plan {
  public:
-  explicit Plan(const MatmulShape& s)
+  Plan(const MatmulShape& s, const MatmulOperands& operands)
       : a_(s.input, s.transpose_a ? s.k : s.m, s.transpose_a ? s.m : s.k, s.lda),
         b_(s.input, s.transpose_b ? s.n : s.k, s.transpose_b ? s.k : s.n, s.ldb),
         c_(s.output, s.m, s.n, s.ldc),
         d_(s.output, s.m, s.n, s.ldd),
         beta_(s.has_c ? 1.0f : 0.0f),
-        scaled_(s.input == MatmulType::kFloat8E4M3) {
+        scaled_(s.input == MatmulType::kFloat8E4M3),
+        alignment_(s.aligned ? kAlignment : kSliceAlignment) {
     check(cublasLtMatmulDescCreate(&descriptor_, CUBLAS_COMPUTE_32F, CUDA_R_32F),
           "cublasLtMatmulDescCreate");
     set(CUBLASLT_MATMUL_DESC_TRANSA, s.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
@@ -78,6 +82,7 @@ class Plan {
       set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F);
       set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F);
       set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, static_cast<int8_t>(s.fast_accumulation));
+      set_scales(operands);  // the heuristic wants to see them
     }
   }
   Plan(const Plan&) = delete;
@@ -91,13 +96,10 @@ class Plan {
     check(cublasLtMatmulPreferenceCreate(&preference), "cublasLtMatmulPreferenceCreate");
     cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                          &kWorkspaceBytes, sizeof kWorkspaceBytes);
-    // Column slices of a wider tensor start at 16-byte boundaries, not at cuBLASLt's default of
-    // 256.
-    uint32_t alignment = 16;
     for (auto attribute :
          {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
-      cublasLtMatmulPreferenceSetAttribute(preference, attribute, &alignment, sizeof alignment);
+      cublasLtMatmulPreferenceSetAttribute(preference, attribute, &alignment_, sizeof alignment_);
     }
     std::vector<cublasLtMatmulHeuristicResult_t> results(kCandidates);
     int found = 0;
@@ -112,10 +114,7 @@ class Plan {
 
   cublasStatus_t run(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algorithm,
                      const MatmulOperands& operands, void* workspace, cudaStream_t stream) {
-    if (scaled_) {
-      set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, operands.a_scales);
-      set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, operands.b_scales);
-    }
+    if (scaled_) set_scales(operands);
     const float one = 1.0f;
     const void* c = operands.c != nullptr ? operands.c : operands.d;
     return cublasLtMatmul(handle, descriptor_, &one, operands.a, a_.get(), operands.b, b_.get(),
@@ -139,10 +138,16 @@ class Plan {
           "cublasLtMatmulDescSetAttribute");
   }
 
+  void set_scales(const MatmulOperands& operands) {
+    set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, operands.a_scales);
+    set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, operands.b_scales);
+  }
+
   cublasLtMatmulDesc_t descriptor_ = nullptr;
   Layout a_, b_, c_, d_;
   float beta_;
   bool scaled_;
+  uint32_t alignment_;
 };
 
 }  // namespace
@@ -165,7 +170,7 @@ struct MatmulPlans::State {
 
   std::unique_ptr<Plan> make(const MatmulShape& shape, const MatmulOperands& operands,
                              cudaStream_t stream) {
-    auto plan = std::make_unique<Plan>(shape);
+    auto plan = std::make_unique<Plan>(shape, operands);
     auto candidates = plan->candidates(handle);
     TITAN_CHECK(!candidates.empty(), "cuBLASLt has no algorithm for a product of ", shape.m, " x ",
                 shape.n, " x ", shape.k, " (leading dimensions ", shape.lda, ", ", shape.ldb, ", ",
@@ -223,7 +228,13 @@ void MatmulPlans::set_deterministic_choice(bool deterministic) {
   state_->deterministic_choice = deterministic;
 }
 
-void MatmulPlans::run(const MatmulShape& shape, const MatmulOperands& operands) {
+void MatmulPlans::run(const MatmulShape& requested, const MatmulOperands& operands) {
+  MatmulShape shape = requested;
+  shape.aligned = true;
+  for (const void* operand :
+       {operands.a, operands.b, operands.c, const_cast<const void*>(operands.d)}) {
+    shape.aligned &= reinterpret_cast<uintptr_t>(operand) % kAlignment == 0;
+  }
   cudaStream_t stream = current_stream();
   std::unique_ptr<Plan>& plan = state_->plans[shape];
   if (plan == nullptr) plan = state_->make(shape, operands, stream);

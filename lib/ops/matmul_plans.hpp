@@ -23,6 +23,7 @@ struct MatmulShape {
   MatmulType output = MatmulType::kBFloat16;  // of C and D
   bool has_c = false;                         // beta = 1 where true
   bool fast_accumulation = false;             // float8: partial sums stay in the tensor cores
+  bool aligned = false;  // set by run(): all operands start at multiples of 256 bytes
   auto operator<=>(const MatmulShape&) const = default;
 };
 

@@ -133,6 +133,7 @@ DataConfig validation_data_config(const JobConfig& job, const DecoderConfig& mod
   data.prefetch_batches = prefetch_batches(job.validation.dataloader);
   data.shipped_corpus = "assets/corpus_validation";
   data.section = "validation";
+  data.data_order = DataOrder::global;  // the same held-out batches at every validation
   return data;
 }
 
