@@ -1,6 +1,5 @@
 #include "lib/model/attention.hpp"
 
-#include "lib/model/linear.hpp"
 #include "lib/ops/rope.hpp"
 
 namespace titan {
@@ -18,33 +17,39 @@ ops::AttentionShape Attention::shape(const StepContext& context) const {
 
 at::Tensor Attention::forward(const StepContext& context, const Weights& weights,
                               const at::Tensor& x, const at::Tensor& residual, Saved& saved) const {
-  saved.qkv = linear_forward(context, weights[qkv_], x);
+  saved.qkv = linear_forward(context, weights[qkv_], x, {}, &saved.x_amax);
   ops::rope_(saved.qkv, context.rope_table, heads_, kv_heads_, context.seq_len);
   saved.attention = ops::attention(saved.qkv, shape(context));
-  return linear_forward(context, weights[wo_], saved.attention.out, residual);
+  return linear_forward(context, weights[wo_], saved.attention.out, residual, &saved.out_amax);
 }
 
-at::Tensor Attention::backward(const StepContext& context, const Weights& weights,
-                               const Gradients& gradients, const at::Tensor& dy,
-                               Saved& saved) const {
-  at::Tensor dout = linear_backward_input(context, weights[wo_], dy);
-  linear_backward_weight(context, weights[wo_], dy, saved.attention.out, gradients[wo_],
-                         gradients.accumulate);
+LinearGradient Attention::backward(const StepContext& context, const Weights& weights,
+                                   const Gradients& gradients, const at::Tensor& dy,
+                                   Saved& saved) const {
+  at::Tensor dout;
+  {
+    const LinearGradient gradient = linear_gradient(weights[wo_], dy);
+    dout = linear_backward_input(context, weights[wo_], gradient);
+    linear_backward_weight(context, weights[wo_], gradient, saved.attention.out, saved.out_amax,
+                           gradients[wo_], gradients.accumulate);
+  }
   ops::AttentionGradients d =
       ops::attention_backward(dout, saved.qkv, saved.attention, shape(context));
-  saved = {};
-  return ops::rope_backward(d.dq, d.dk, d.dv, context.rope_table);
+  saved.qkv.reset();
+  saved.attention = {};
+  return linear_gradient(weights[qkv_], ops::rope_backward(d.dq, d.dk, d.dv, context.rope_table));
 }
 
 at::Tensor Attention::backward_x(const StepContext& context, const Weights& weights,
-                                 const at::Tensor& dqkv) const {
+                                 const LinearGradient& dqkv) const {
   return linear_backward_input(context, weights[qkv_], dqkv);
 }
 
 void Attention::backward_qkv_weight(const StepContext& context, const Weights& weights,
-                                    const Gradients& gradients, const at::Tensor& dqkv,
-                                    const at::Tensor& x) const {
-  linear_backward_weight(context, weights[qkv_], dqkv, x, gradients[qkv_], gradients.accumulate);
+                                    const Gradients& gradients, const LinearGradient& dqkv,
+                                    const at::Tensor& x, const at::Tensor& x_amax) const {
+  linear_backward_weight(context, weights[qkv_], dqkv, x, x_amax, gradients[qkv_],
+                         gradients.accumulate);
 }
 
 }  // namespace titan

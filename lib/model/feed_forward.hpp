@@ -2,7 +2,7 @@
 #pragma once
 
 #include "lib/model/decoder_config.hpp"
-#include "lib/model/module.hpp"
+#include "lib/model/linear.hpp"
 
 namespace titan {
 
@@ -12,7 +12,8 @@ class FeedForward {
   FeedForward(size_t gate_up, size_t down) : gate_up_(gate_up), down_(down) {}
 
   struct Saved {
-    at::Tensor gate_up;  // [T, 2F], gate | up
+    at::Tensor gate_up;              // [T, 2F], gate | up
+    at::Tensor x_amax, hidden_amax;  // column amax of the inputs of gate and up, and of down
   };
 
   at::Tensor forward(const StepContext& context, const Weights& weights, const at::Tensor& x,
@@ -23,13 +24,13 @@ class FeedForward {
 
   // dy: gradient of the projection's output. Writes w2's gradient and returns the gradient of the
   // gate and up product (in saved's memory); backward_x and backward_gate_up_weight follow with it.
-  at::Tensor backward(const StepContext& context, const Weights& weights,
-                      const Gradients& gradients, const at::Tensor& dy, Saved& saved) const;
+  LinearGradient backward(const StepContext& context, const Weights& weights,
+                          const Gradients& gradients, const at::Tensor& dy, Saved& saved) const;
   at::Tensor backward_x(const StepContext& context, const Weights& weights,
-                        const at::Tensor& dgate_up) const;
+                        const LinearGradient& dgate_up) const;
   void backward_gate_up_weight(const StepContext& context, const Weights& weights,
-                               const Gradients& gradients, const at::Tensor& dgate_up,
-                               const at::Tensor& x) const;
+                               const Gradients& gradients, const LinearGradient& dgate_up,
+                               const at::Tensor& x, const at::Tensor& x_amax) const;
 
  private:
   size_t gate_up_, down_;

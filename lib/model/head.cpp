@@ -32,12 +32,13 @@ Head::Result Head::forward_backward(const StepContext& context, const Weights& w
   for (int64_t first = 0; first < x.size(0); first += chunk_rows_) {
     const int64_t rows = std::min(chunk_rows_, x.size(0) - first);
     at::Tensor input = norm.y.narrow(0, first, rows);
-    at::Tensor logits = linear_forward(context, weights[kOutput], input);
+    at::Tensor input_amax;
+    at::Tensor logits = linear_forward(context, weights[kOutput], input, {}, &input_amax);
     ops::cross_entropy_(logits, labels.narrow(0, first, rows), inverse_valid_tokens,
                         losses.narrow(0, first, rows));
-    const at::Tensor& dlogits = logits;
-    linear_backward_weight(context, weights[kOutput], dlogits, input, gradients[kOutput],
-                           accumulate);
+    const LinearGradient dlogits = linear_gradient(weights[kOutput], logits);
+    linear_backward_weight(context, weights[kOutput], dlogits, input, input_amax,
+                           gradients[kOutput], accumulate);
     linear_backward_input_out(context, weights[kOutput], dlogits, dnorm.narrow(0, first, rows));
     accumulate = true;
   }

@@ -55,7 +55,7 @@ at::Tensor TransformerBlock::forward(const StepContext& context, const Weights& 
   kept->ffn_rstd = norm.rstd;
   at::Tensor out = feed_forward_.forward(context, weights, norm.y, kept->mid, kept->feed_forward);
 
-  if (recompute_ != Recompute::kNothing) kept->feed_forward = {};
+  if (recompute_ != Recompute::kNothing) kept->feed_forward.gate_up.reset();
   if (recompute_ == Recompute::kBlock) {
     auto input_only = std::make_unique<Kept>();
     input_only->x = kept->x;
@@ -87,7 +87,8 @@ at::Tensor TransformerBlock::backward(const StepContext& context, const Weights&
   forward_kept(context, weights, kept);
 
   // Feed-forward. The norm's backward makes the norm's output again on the way, for the weight.
-  at::Tensor dgate_up = feed_forward_.backward(context, weights, gradients, dy, kept.feed_forward);
+  LinearGradient dgate_up =
+      feed_forward_.backward(context, weights, gradients, dy, kept.feed_forward);
   at::Tensor dnorm = feed_forward_.backward_x(context, weights, dgate_up);
   at::Tensor normed;
   at::Tensor dmid =
@@ -96,17 +97,19 @@ at::Tensor TransformerBlock::backward(const StepContext& context, const Weights&
   dy.reset();
   dnorm.reset();
   kept.mid.reset();
-  feed_forward_.backward_gate_up_weight(context, weights, gradients, dgate_up, normed);
-  dgate_up.reset();
+  feed_forward_.backward_gate_up_weight(context, weights, gradients, dgate_up, normed,
+                                        kept.feed_forward.x_amax);
+  dgate_up = {};
   normed.reset();
 
   // Attention.
-  at::Tensor dqkv = attention_.backward(context, weights, gradients, dmid, kept.attention);
+  const LinearGradient dqkv =
+      attention_.backward(context, weights, gradients, dmid, kept.attention);
   dnorm = attention_.backward_x(context, weights, dqkv);
   at::Tensor dx =
       ops::rms_norm_backward(dnorm, kept.x, weights[kAttentionNorm].compute, kept.attention_rstd,
                              dmid, gradients[kAttentionNorm], gradients.accumulate, &normed);
-  attention_.backward_qkv_weight(context, weights, gradients, dqkv, normed);
+  attention_.backward_qkv_weight(context, weights, gradients, dqkv, normed, kept.attention.x_amax);
   return dx;
 }
 

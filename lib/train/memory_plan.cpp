@@ -22,6 +22,10 @@ class Timeline {
     highest_ = std::max(highest_, in_use_);
   }
   void free(int64_t bytes) { in_use_ -= bytes; }
+  void pulse(int64_t bytes) {
+    alloc(bytes);
+    free(bytes);
+  }
   void mark(std::string name) {
     moments_.push_back({std::move(name), highest_});
     highest_ = in_use_;
@@ -43,9 +47,17 @@ struct BlockSizes {
   int64_t hidden;              // [T, F]
   int64_t attention_backward;  // dq, dk, dv and the kernel's fp32 accumulator of dq
   int64_t gradients;
+  // Float8 copies, a byte an element, 0 where the linears stay in high precision: of [T, D] as the
+  // input of qkv, wo and gate and up, and of the widest tensors.
+  int64_t stream_copy, qkv_copy, gate_up_copy, hidden_copy;
 
   int64_t attention_kept() const { return qkv + stream + lse; }
 };
+
+bool uses_float8(const LinearGroup& group) {
+  return std::any_of(group.members.begin(), group.members.end(),
+                     [](const LinearConfig& linear) { return linear.float8.has_value(); });
+}
 
 BlockSizes sizes_of(const BlockConfig& block, const Unit& unit, int64_t tokens,
                     const SharderConfig& sharder) {
@@ -59,6 +71,13 @@ BlockSizes sizes_of(const BlockConfig& block, const Unit& unit, int64_t tokens,
   sizes.hidden = tokens * block.feed_forward.hidden * element;
   sizes.gate_up = 2 * sizes.hidden;
   sizes.attention_backward = sizes.qkv + tokens * heads * (block.attention.head_dim * 4 + 4);
+  if (uses_float8(block.attention.qkv) || uses_float8(block.attention.wo) ||
+      uses_float8(block.feed_forward.gate_up)) {
+    sizes.stream_copy = tokens * block.attention_norm.dim;
+  }
+  if (uses_float8(block.attention.qkv)) sizes.qkv_copy = sizes.qkv / element;
+  if (uses_float8(block.feed_forward.gate_up)) sizes.gate_up_copy = sizes.gate_up / element;
+  if (uses_float8(block.feed_forward.down)) sizes.hidden_copy = sizes.hidden / element;
   for (const Parameter& parameter : unit.parameters) {
     sizes.gradients +=
         parameter.size() *
@@ -75,6 +94,7 @@ void forward(Timeline& memory, const BlockSizes& s, Recompute recompute) {
   memory.free(s.stream);   // the norm's output, overwritten by the next
   memory.alloc(s.stream + s.rstd);
   memory.alloc(s.gate_up + s.hidden);
+  memory.pulse(s.stream + s.hidden_copy);
   memory.alloc(s.stream);  // out
   memory.free(s.hidden + s.stream);
   if (recompute != Recompute::kNothing) memory.free(s.gate_up);
@@ -93,10 +113,13 @@ void backward(Timeline& memory, const BlockSizes& s, Recompute recompute, bool f
     memory.free(s.stream);
   }
   memory.alloc(s.hidden);
+  memory.pulse(2 * s.stream_copy + s.hidden_copy);  // of dy and the SwiGLU output
   memory.free(s.hidden);
+  memory.pulse(2 * s.gate_up_copy + s.stream);
   memory.alloc(s.stream);      // dnorm
   memory.alloc(2 * s.stream);  // dmid, normed
   memory.free(3 * s.stream);   // dy, dnorm, mid
+  memory.pulse(2 * s.gate_up_copy + s.stream_copy);
   memory.free(s.gate_up + s.stream);
   memory.alloc(s.stream);  // gradient of the attention output
   memory.alloc(s.attention_backward);
@@ -104,6 +127,7 @@ void backward(Timeline& memory, const BlockSizes& s, Recompute recompute, bool f
   memory.alloc(s.qkv);
   memory.free(s.qkv + s.stream);
   memory.alloc(3 * s.stream);  // dnorm, dx, normed
+  memory.pulse(2 * s.qkv_copy + s.stream_copy);
   memory.free(4 * s.stream + s.qkv + 2 * s.rstd);
 }
 
@@ -166,6 +190,9 @@ MemoryPlan plan_memory(const DecoderConfig& model, const MemoryPlanConfig& confi
       if (sharder.compute_dtype != sharder.parameter_dtype) {
         plan.compute_copies += parameter.size() * element;
       }
+      for (const ParameterRun& run : parameter.runs) {
+        if (run.recipe) plan.float8_copies += 2 * run.rows * parameter.shape[1];
+      }
       plan.gradients +=
           parameter.size() *
           static_cast<int64_t>(c10::elementSize(gradient_dtype(sharder, unit, parameter)));
@@ -178,7 +205,8 @@ MemoryPlan plan_memory(const DecoderConfig& model, const MemoryPlanConfig& confi
     plan.saved_activations += kept(blocks.back(), model.layers[i].recompute);
   }
 
-  Timeline memory(plan.masters + plan.compute_copies + plan.moments + plan.workspace);
+  Timeline memory(plan.masters + plan.compute_copies + plan.float8_copies + plan.moments +
+                  plan.workspace);
   memory.alloc(sharder.micro_batches * 2 * tokens * 4);  // tokens and labels
   micro_batch(memory, model, blocks, tokens, element, /*first=*/true);
   if (sharder.micro_batches > 1) {  // those after the second are like it
@@ -197,6 +225,7 @@ std::string describe(const MemoryPlan& plan) {
   return concat("Memory planned on this rank:\n",                                  //
                 "  weights, fp32 masters    ", gib(plan.masters), "\n",            //
                 "  weights, compute copies  ", gib(plan.compute_copies), "\n",     //
+                "  weights, float8 copies   ", gib(plan.float8_copies), "\n",      //
                 "  optimizer moments        ", gib(plan.moments), "\n",            //
                 "  saved activations        ", gib(plan.saved_activations), "\n",  //
                 "  gradients                ", gib(plan.gradients), "\n",          //

@@ -27,6 +27,7 @@ struct MemoryPlan {
   // Bytes that stay for the whole run.
   int64_t masters = 0;
   int64_t compute_copies = 0;
+  int64_t float8_copies = 0;  // of weights, for forward and for dgrad
   int64_t moments = 0;
   int64_t workspace = 0;  // matmul workspace, rotary table
   // Bytes that come and go.

@@ -92,6 +92,7 @@ nlohmann::ordered_json to_json(const JobPlan& plan) {
           {"memory",
            {{"masters", plan.memory.masters},
             {"compute_copies", plan.memory.compute_copies},
+            {"float8_copies", plan.memory.float8_copies},
             {"moments", plan.memory.moments},
             {"workspace", plan.memory.workspace},
             {"saved_activations", plan.memory.saved_activations},
