@@ -126,6 +126,8 @@ void adamw_(const AdamWTensors& tensors, const AdamWSettings& settings,
   AdamWTensors t = tensors;
   if (t.compute.is_same(t.master)) t.compute.reset();
   check(t);
+  TITAN_CHECK(controls.step().device() == t.master.device(), "adamw_: the step controls are on ",
+              controls.step().device(), ", the parameter on ", t.master.device());
 #if TITAN_CUDA
   if (t.master.is_cuda()) return run_cuda(t, settings, controls);
 #endif

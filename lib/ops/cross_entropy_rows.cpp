@@ -15,7 +15,7 @@ struct Size {
 };
 
 // One row, rows that are not aligned, vocabularies of real models (clusters of 1, 4 and 8 blocks),
-// slices whose last one is short or empty.
+// slices of which the last is short.
 const Size kSizes[] = {{1, 1},     {1, 8},      {3, 1001},           {37, 2048},
                        {5, 50257}, {2, 73736},  {4, 128256},         {2, 202048},
                        {0, 2048},  {2, 151936}, {8192, 128256, true}};

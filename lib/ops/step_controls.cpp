@@ -41,11 +41,13 @@ Values* StepControls::address() const { return static_cast<Values*>(storage_.dat
 
 void decide_step(const StepDecision& decision, const at::Tensor& square_sum, const at::Tensor& loss,
                  const StepControls& controls) {
-  TITAN_CHECK(square_sum.numel() == 1 && square_sum.scalar_type() == at::kDouble,
-              "decide_step: square_sum must be one fp64, got ", square_sum.sizes(), " ",
-              square_sum.scalar_type());
-  TITAN_CHECK(!loss.defined() || loss.numel() == 1, "decide_step: loss must be a scalar, got ",
-              loss.sizes());
+  const at::Device device = controls.step().device();
+  TITAN_CHECK(square_sum.numel() == 1 && square_sum.scalar_type() == at::kDouble &&
+                  square_sum.device() == device,
+              "decide_step: square_sum must be one fp64 on ", device, ", got ", square_sum.sizes(),
+              " ", square_sum.scalar_type(), " on ", square_sum.device());
+  TITAN_CHECK(!loss.defined() || (loss.numel() == 1 && loss.device() == device),
+              "decide_step: loss must be a scalar on ", device, ", got ", loss.sizes());
 #if TITAN_CUDA
   if (square_sum.is_cuda()) {
     const at::Tensor loss32 = loss.defined() ? loss.to(at::kFloat) : at::Tensor();

@@ -12,10 +12,10 @@ import torch
 BUILD = pathlib.Path(os.environ.get("TITAN_BUILD", pathlib.Path(__file__).parents[2] / "build"))
 
 
-def probe(command, *words, stdin=b""):
+def run(program, *words, stdin=b""):
     words = [repr(word) if isinstance(word, float) else str(word) for word in words]
-    return subprocess.run([BUILD / "tests/optimizer_probe", command, *words], input=stdin,
-                          check=True, capture_output=True, timeout=60).stdout
+    return subprocess.run([BUILD / "tests" / program, *words], input=stdin, check=True,
+                          stdout=subprocess.PIPE, timeout=60).stdout
 
 
 def reference_factor(step, total, warmup, ratio, decay, floor):
@@ -47,7 +47,7 @@ def test_factors_equal_lambda_lr(total, warmup, ratio, decay, floor):
         optimizer.step()
         scheduler.step()
     words = [total, warmup, "none" if ratio is None else ratio, decay, floor, total]
-    found = [float(line) for line in probe("factors", *words).split()]
+    found = [float(line) for line in run("schedule_probe", *words).split()]
     assert found == pytest.approx(expected, abs=1e-14)
 
 
@@ -86,7 +86,7 @@ def test_steps_equal_torch(name, dtype, bound, eps, max_norm):
     expected = torch_steps(name, parameter, gradients, *settings)
     stdin = b"".join(t.double().numpy().tobytes() for t in [parameter, *gradients])
     values = torch.from_numpy(numpy.frombuffer(
-        probe("steps", name, dtype, dtype, *settings, COUNT, *RATES, stdin=stdin)).copy())
+        run("optimizer_probe", name, dtype, dtype, *settings, COUNT, *RATES, stdin=stdin)).copy())
     found, exp_avg, exp_avg_sq, compute = values[:-1].split(COUNT)
 
     # The clip factor is an fp32 value on the device, whatever the parameters are.

@@ -1,51 +1,27 @@
-// For test_optim.py: learning-rate factors, and optimizer steps on values from stdin.
-//   optimizer_probe factors TOTAL WARMUP DECAY_RATIO|none linear|sqrt|cosine MIN_FACTOR STEPS
-//     prints the factor of steps 0 .. STEPS-1, one a line
-//   optimizer_probe steps AdamW|Adam MASTER GRADIENT BETA1 BETA2 EPS WEIGHT_DECAY MAX_NORM COUNT
-//   LR...
+// For test_optim.py: optimizer steps on values from stdin.
+//   optimizer_probe AdamW|Adam MASTER GRADIENT BETA1 BETA2 EPS WEIGHT_DECAY MAX_NORM COUNT LR...
 //     stdin: fp64 parameter[COUNT], then gradient[COUNT] for each LR; stdout: fp64 parameter,
 //     exp_avg, exp_avg_sq and bf16 copy, [COUNT] each, then the last step's norm
 #include <ATen/ATen.h>
 
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <string>
 #include <vector>
 
 #include "lib/base/error.hpp"
 #include "lib/ops/adamw.hpp"
 #include "lib/ops/gradient_norm.hpp"
-#include "lib/optim/schedule.hpp"
 
 namespace titan {
 namespace {
 
 using Words = std::vector<std::string>;
 
-optim::Decay decay(const std::string& word) {
-  if (word == "linear") return optim::Decay::kLinear;
-  if (word == "sqrt") return optim::Decay::kSqrt;
-  if (word == "cosine") return optim::Decay::kCosine;
-  throw Error("unknown decay " + word);
-}
-
 at::ScalarType dtype(const std::string& word) {
   if (word == "float64") return at::kDouble;
   if (word == "float32") return at::kFloat;
   if (word == "bfloat16") return at::kBFloat16;
   throw Error("unknown dtype " + word);
-}
-
-void print_factors(const Words& words) {
-  optim::Schedule schedule{.total_steps = std::stoll(words.at(0)),
-                           .warmup_steps = std::stoll(words.at(1)),
-                           .decay = decay(words.at(3)),
-                           .min_factor = std::stod(words.at(4))};
-  if (words.at(2) != "none") schedule.decay_ratio = std::stod(words.at(2));
-  for (int64_t step = 0; step < std::stoll(words.at(5)); ++step) {
-    std::printf("%.17g\n", optim::learning_rate_factor(schedule, step));
-  }
 }
 
 at::Tensor read_values(int64_t count, at::ScalarType type) {
@@ -95,15 +71,7 @@ void run_steps(const Words& words) {
 
 int main(int argc, char** argv) {
   try {
-    const titan::Words words(argv + 2, argv + std::max(argc, 2));
-    const std::string command = argc > 1 ? argv[1] : "";
-    if (command == "factors") {
-      titan::print_factors(words);
-    } else if (command == "steps") {
-      titan::run_steps(words);
-    } else {
-      throw titan::Error("expected factors or steps");
-    }
+    titan::run_steps(titan::Words(argv + 1, argv + argc));
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "optimizer_probe: %s\n", error.what());

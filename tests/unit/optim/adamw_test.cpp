@@ -10,21 +10,47 @@
 #include <limits>
 
 #include "lib/base/error.hpp"
+#include "lib/ops/device.hpp"
 
 namespace titan::ops {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-at::Tensor fp64(double value) { return at::scalar_tensor(value, at::kDouble); }
+// Each test runs on the CPU, and on a GPU where there is one.
+class AdamW : public testing::TestWithParam<at::DeviceType> {
+ protected:
+  void SetUp() override {
+    if (GetParam() == at::kCUDA && !Device::preferred().is_cuda()) {
+      GTEST_SKIP() << "no CUDA device: the optimizer's kernels";
+    }
+    at::manual_seed(1);
+  }
 
-AdamWTensors random_tensors(int64_t count, at::ScalarType master, at::ScalarType gradient) {
-  const auto options = at::TensorOptions().dtype(at::kDouble);
-  return {.master = at::randn({count}, options).to(master),
-          .gradient = at::randn({count}, options).to(gradient),
-          .exp_avg = at::zeros({count}, options).to(master),
-          .exp_avg_sq = at::zeros({count}, options).to(master),
-          .compute = at::zeros({count}, options).to(at::kBFloat16)};
+  at::Device device() const { return at::Device(GetParam()); }
+  at::Tensor scalar(double value, at::ScalarType dtype = at::kDouble) const {
+    return at::full({}, value, at::TensorOptions().dtype(dtype).device(device()));
+  }
+  at::Tensor random(int64_t count, at::ScalarType dtype) const {
+    return at::randn({count}, at::TensorOptions().dtype(at::kDouble).device(device())).to(dtype);
+  }
+  AdamWTensors random_tensors(int64_t count, at::ScalarType master, at::ScalarType gradient) const;
+  void check_steps(at::ScalarType master, at::ScalarType gradient, bool decoupled, double bound);
+};
+
+INSTANTIATE_TEST_SUITE_P(Devices, AdamW, testing::Values(at::kCPU, at::kCUDA),
+                         [](const auto& info) { return info.param == at::kCPU ? "Cpu" : "Cuda"; });
+
+AdamWTensors AdamW::random_tensors(int64_t count, at::ScalarType master,
+                                   at::ScalarType gradient) const {
+  const auto zeros = [&](at::ScalarType dtype) {
+    return at::zeros({count}, at::TensorOptions().dtype(dtype).device(device()));
+  };
+  return {.master = random(count, master),
+          .gradient = random(count, gradient),
+          .exp_avg = zeros(master),
+          .exp_avg_sq = zeros(master),
+          .compute = zeros(at::kBFloat16)};
 }
 
 // In fp64 throughout; master, exp_avg and exp_avg_sq are replaced.
@@ -47,18 +73,18 @@ double relative_error(const at::Tensor& actual, const at::Tensor& expected) {
   return ((actual.to(at::kDouble) - expected).norm() / expected.norm()).item<double>();
 }
 
-void check_steps(at::ScalarType master, at::ScalarType gradient, bool decoupled, double bound) {
-  at::manual_seed(1);
+void AdamW::check_steps(at::ScalarType master, at::ScalarType gradient, bool decoupled,
+                        double bound) {
   AdamWTensors actual = random_tensors(1003, master, gradient);
   AdamWTensors expected = actual;
   for (at::Tensor* tensor : {&expected.master, &expected.exp_avg, &expected.exp_avg_sq}) {
     *tensor = tensor->to(at::kDouble, /*non_blocking=*/false, /*copy=*/true);
   }
   AdamWSettings settings{.learning_rate = 0.01, .weight_decay = 0.3, .decoupled = decoupled};
-  StepControls controls(at::kCPU);
+  StepControls controls(device());
   for (int64_t step = 1; step <= 5; ++step) {
-    expected.gradient = actual.gradient = at::randn({1003}, at::kDouble).to(gradient);
-    decide_step({.max_norm = 10, .beta1 = settings.beta1, .beta2 = settings.beta2}, fp64(900), {},
+    expected.gradient = actual.gradient = random(1003, gradient);
+    decide_step({.max_norm = 10, .beta1 = settings.beta1, .beta2 = settings.beta2}, scalar(900), {},
                 controls);
     adamw_(actual, settings, controls);
     expected_step(expected, settings, 10 / (30 + 1e-6), step);
@@ -70,9 +96,11 @@ void check_steps(at::ScalarType master, at::ScalarType gradient, bool decoupled,
   EXPECT_TRUE(at::equal(actual.compute, actual.master.to(at::kFloat).to(at::kBFloat16)));
 }
 
-TEST(AdamW, EqualsTheFormulaInEveryDtype) {
+TEST_P(AdamW, EqualsTheFormulaInEveryDtype) {
   for (bool decoupled : {true, false}) {
-    check_steps(at::kDouble, at::kDouble, decoupled, 1e-7);  // the clip factor is an fp32
+    if (GetParam() == at::kCPU) {
+      check_steps(at::kDouble, at::kDouble, decoupled, 1e-7);  // the clip factor is an fp32
+    }
     check_steps(at::kFloat, at::kFloat, decoupled, 1e-6);
     check_steps(at::kFloat, at::kBFloat16, decoupled, 1e-6);
     check_steps(at::kBFloat16, at::kBFloat16, decoupled, 2e-2);
@@ -80,14 +108,14 @@ TEST(AdamW, EqualsTheFormulaInEveryDtype) {
   }
 }
 
-TEST(AdamW, ANonFiniteStepChangesNothing) {
+TEST_P(AdamW, ANonFiniteStepChangesNothing) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   for (const auto& [square_sum, loss] :
        {std::pair{nan, 1.0}, {kInfinity, 1.0}, {1.0, nan}, {1.0, -kInfinity}}) {
     AdamWTensors tensors = random_tensors(100, at::kFloat, at::kFloat);
     const at::Tensor before = tensors.master.clone();
-    StepControls controls(at::kCPU);
-    decide_step({}, fp64(square_sum), at::scalar_tensor(loss), controls);
+    StepControls controls(device());
+    decide_step({}, scalar(square_sum), scalar(loss, at::kFloat), controls);
     adamw_(tensors, {.learning_rate = 0.1}, controls);
     EXPECT_EQ(controls.skip().item<int>(), 1);
     EXPECT_EQ(controls.step().item<int64_t>(), 0);
@@ -96,27 +124,27 @@ TEST(AdamW, ANonFiniteStepChangesNothing) {
     EXPECT_EQ(tensors.compute.count_nonzero().item<int64_t>(), 0);
 
     // The next step is the first that counts.
-    decide_step({}, fp64(1.0), at::scalar_tensor(1.0), controls);
+    decide_step({}, scalar(1.0), scalar(1.0, at::kFloat), controls);
     EXPECT_EQ(controls.skip().item<int>(), 0);
     EXPECT_EQ(controls.step().item<int64_t>(), 1);
   }
 }
 
-TEST(AdamW, NormAndClipFactor) {
-  StepControls controls(at::kCPU);
-  decide_step({.max_norm = 1.0}, fp64(16.0), {}, controls);
+TEST_P(AdamW, NormAndClipFactor) {
+  StepControls controls(device());
+  decide_step({.max_norm = 1.0}, scalar(16.0), {}, controls);
   EXPECT_FLOAT_EQ(controls.norm().item<float>(), 4.0f);
   EXPECT_FLOAT_EQ(controls.clip_factor().item<float>(), 1.0 / (4.0 + 1e-6));
-  decide_step({.max_norm = 1.0}, fp64(0.25), {}, controls);
+  decide_step({.max_norm = 1.0}, scalar(0.25), {}, controls);
   EXPECT_EQ(controls.clip_factor().item<float>(), 1.0f);
-  decide_step({.max_norm = kInfinity}, fp64(1e20), {}, controls);
+  decide_step({.max_norm = kInfinity}, scalar(1e20), {}, controls);
   EXPECT_EQ(controls.clip_factor().item<float>(), 1.0f);
 }
 
-TEST(AdamW, ResumesAtAStep) {
+TEST_P(AdamW, ResumesAtAStep) {
   AdamWTensors straight = random_tensors(64, at::kFloat, at::kFloat);
   const AdamWSettings settings{.learning_rate = 0.01};
-  StepControls first(at::kCPU), second(at::kCPU);
+  StepControls first(device()), second(device());
   AdamWTensors resumed;
   for (int step = 0; step < 6; ++step) {
     if (step == 3) {
@@ -127,17 +155,17 @@ TEST(AdamW, ResumesAtAStep) {
                  {}};
       second.step().fill_(first.step());
     }
-    decide_step({}, fp64(2.0), {}, first);
+    decide_step({}, scalar(2.0), {}, first);
     adamw_(straight, settings, first);
     if (step >= 3) {
-      decide_step({}, fp64(2.0), {}, second);
+      decide_step({}, scalar(2.0), {}, second);
       adamw_(resumed, settings, second);
     }
   }
   EXPECT_TRUE(at::equal(straight.master, resumed.master));
 }
 
-TEST(AdamW, SameBitsWithAnyNumberOfThreads) {
+TEST_P(AdamW, SameBitsWithAnyNumberOfThreads) {
   const int threads = at::get_num_threads();
   at::manual_seed(2);
   const AdamWTensors start = random_tensors(100003, at::kFloat, at::kFloat);
@@ -146,8 +174,8 @@ TEST(AdamW, SameBitsWithAnyNumberOfThreads) {
     at::set_num_threads(i == 0 ? 1 : 2);
     AdamWTensors t{
         start.master.clone(), start.gradient, start.exp_avg.clone(), start.exp_avg_sq.clone(), {}};
-    StepControls controls(at::kCPU);
-    decide_step({}, fp64(2.0), {}, controls);
+    StepControls controls(device());
+    decide_step({}, scalar(2.0), {}, controls);
     adamw_(t, {.learning_rate = 0.01}, controls);
     results[i] = t.master;
   }
@@ -155,18 +183,18 @@ TEST(AdamW, SameBitsWithAnyNumberOfThreads) {
   EXPECT_TRUE(at::equal(results[0], results[1]));
 }
 
-TEST(AdamW, TheMasterMayBeItsOwnComputeCopy) {
+TEST_P(AdamW, TheMasterMayBeItsOwnComputeCopy) {
   AdamWTensors t = random_tensors(10, at::kFloat, at::kFloat);
   t.compute = t.master;
-  StepControls controls(at::kCPU);
-  decide_step({}, fp64(2.0), {}, controls);
+  StepControls controls(device());
+  decide_step({}, scalar(2.0), {}, controls);
   EXPECT_NO_THROW(adamw_(t, {.learning_rate = 0.01}, controls));
 }
 
-TEST(AdamW, RefusesMixedShapesAndDtypes) {
-  StepControls controls(at::kCPU);
+TEST_P(AdamW, RefusesMixedShapesAndDtypes) {
+  StepControls controls(device());
   AdamWTensors t = random_tensors(10, at::kFloat, at::kFloat);
-  t.gradient = at::zeros({11});
+  t.gradient = at::zeros({11}, device());
   EXPECT_THROW(adamw_(t, {}, controls), Error);
   t = random_tensors(10, at::kFloat, at::kFloat);
   t.exp_avg = t.exp_avg.to(at::kBFloat16);
