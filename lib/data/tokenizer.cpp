@@ -3,10 +3,8 @@
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
-#include <unicode/uchar.h>
-#include <xxhash.h>
+#include <unicode/uvernum.h>
 
-#include <cstdio>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +12,7 @@
 #include "lib/base/error.hpp"
 #include "lib/base/file.hpp"
 #include "lib/base/log.hpp"
+#include "lib/data/fingerprint.hpp"
 #include "lib/data/tokenizer_spec.hpp"
 
 namespace titan {
@@ -31,32 +30,21 @@ class Files {
 
   std::string read(const char* name) {
     std::string content = read_file(folder_ / name);
-    // Name and size first, so that no two sets of files give the same bytes.
-    hashed_ += concat(name, '\n', content.size(), '\n', content);
+    read_.add(name).add(content);
     return content;
   }
 
+  // With the versions of the libraries: newer tables of characters can cut a text into other
+  // pieces.
   std::string fingerprint() const {
-    std::string all = hashed_ + library_versions();
-    XXH128_hash_t hash = XXH3_128bits(all.data(), all.size());
-    char digits[33];
-    std::snprintf(digits, sizeof digits, "%016llx%016llx",
-                  static_cast<unsigned long long>(hash.high64),
-                  static_cast<unsigned long long>(hash.low64));
-    return digits;
+    char pcre2[64] = {};
+    pcre2_config(PCRE2_CONFIG_VERSION, pcre2);
+    return data::Fingerprint(read_).add(pcre2).add(U_ICU_VERSION).hex();
   }
 
  private:
-  // Newer tables of characters can cut a text into other pieces.
-  static std::string library_versions() {
-    char pcre2[64] = {};
-    pcre2_config(PCRE2_CONFIG_VERSION, nullptr);
-    pcre2_config(PCRE2_CONFIG_VERSION, pcre2);
-    return concat("PCRE2 ", pcre2, " ICU Unicode ", U_UNICODE_VERSION);
-  }
-
   fs::path folder_;
-  std::string hashed_;
+  data::Fingerprint read_;
 };
 
 TokenizerSpec read_spec(const fs::path& folder, Files& files, std::string& where) {

@@ -35,7 +35,6 @@ class JsonEntry {
   std::vector<JsonEntry> items() const;
   simdjson::dom::array array() const;
   simdjson::dom::object object() const;
-  bool is_string() const { return value_.is_string(); }
   bool is_object() const { return value_.is_object(); }
 
   // Every key must be one of these: an option that this engine ignores could change the ids.
