@@ -32,7 +32,7 @@ at::Tensor linear_forward(const StepContext& context, const Weight& weight, cons
     x_row = copy.row;
     *column_amax = copy.column_amax;
   }
-  at::Tensor y = at::empty({x.size(0), weight.compute.size(0)}, x.options());
+  at::Tensor y = at::empty({x.size(0), weight.shape[0]}, x.options());
   for (const WeightRun& run : weight.runs) {
     at::Tensor out = columns(y, run);
     const at::Tensor addend = residual.defined() ? columns(residual, run) : at::Tensor();
@@ -62,7 +62,7 @@ LinearGradient linear_gradient(const Weight& weight, const at::Tensor& dy) {
 
 at::Tensor linear_backward_input(const StepContext& context, const Weight& weight,
                                  const LinearGradient& gradient) {
-  at::Tensor dx = at::empty({gradient.dy.size(0), weight.compute.size(1)}, gradient.dy.options());
+  at::Tensor dx = at::empty({gradient.dy.size(0), weight.shape[1]}, gradient.dy.options());
   linear_backward_input_out(context, weight, gradient, dx);
   return dx;
 }

@@ -37,10 +37,14 @@ struct Parameter {
   // Declared above, allocated by the Sharder. On one rank each covers the whole shape.
   at::Tensor master;               // training.dtype
   at::Tensor exp_avg, exp_avg_sq;  // the optimizer's moments
-  at::Tensor compute;   // mixed_precision_param; the master itself where the dtypes are equal
+  // mixed_precision_param: the master itself where the dtypes are equal, undefined where all runs
+  // compute in float8.
+  at::Tensor compute;
   at::Tensor gradient;  // defined from the unit's backward until the optimizer step
 
   int64_t size() const;
+  // Whether products read float8 copies alone.
+  bool only_float8() const;
   // The rows of `tensor` (master, moments, gradient) that belong to member `index`.
   at::Tensor member_rows(const at::Tensor& tensor, size_t index) const;
 };

@@ -18,14 +18,16 @@ Sharder::Sharder(std::vector<Unit> units, const SharderConfig& config, const ops
   auto options = at::TensorOptions().device(device_);
   for (Parameter* parameter : parameters()) {
     parameter->master = at::empty(parameter->shape, options.dtype(config_.parameter_dtype));
-    parameter->compute = config_.compute_dtype == config_.parameter_dtype
-                             ? parameter->master
-                             : at::empty(parameter->shape, options.dtype(config_.compute_dtype));
+    if (config_.compute_dtype == config_.parameter_dtype) {
+      parameter->compute = parameter->master;
+    } else if (!parameter->only_float8()) {
+      parameter->compute = at::empty(parameter->shape, options.dtype(config_.compute_dtype));
+    }
   }
   for (const Unit& unit : units_) {
     Weights& weights = weights_.emplace_back();
     for (const Parameter& parameter : unit.parameters) {
-      Weight& weight = weights.emplace_back(Weight{parameter.compute, {}});
+      Weight& weight = weights.emplace_back(Weight{parameter.shape, parameter.compute, {}});
       for (const ParameterRun& run : parameter.runs) weight.runs.push_back({run, {}, {}});
     }
   }
@@ -60,7 +62,7 @@ void Sharder::allocate_moments() {
 
 void Sharder::refresh_compute() {
   for (Parameter* parameter : parameters()) {
-    if (!parameter->compute.is_same(parameter->master)) {
+    if (parameter->compute.defined() && !parameter->compute.is_same(parameter->master)) {
       parameter->compute.copy_(parameter->master);
     }
   }
@@ -69,19 +71,27 @@ void Sharder::refresh_compute() {
 
 const Weights& Sharder::weights(size_t unit) {
   if (weights_stale_[unit]) {
-    for (Weight& weight : weights_[unit]) {
-      for (WeightRun& run : weight.runs) {
-        if (!run.recipe) continue;
-        const at::Tensor rows = weight.compute.narrow(0, run.first_row, run.rows);
-        run.row = float8::quantize_rows(rows);
-        run.column = *run.recipe == Float8Recipe::kRowwise
-                         ? float8::quantize_columns(rows)
-                         : float8::quantize_columns_by_tensor(rows);
-      }
+    for (size_t i = 0; i < weights_[unit].size(); ++i) {
+      quantise_runs(units_[unit].parameters[i], weights_[unit][i]);
     }
     weights_stale_[unit] = false;
   }
   return weights_[unit];
+}
+
+void Sharder::quantise_runs(const Parameter& parameter, Weight& weight) const {
+  at::Tensor rounded = weight.compute;
+  for (WeightRun& run : weight.runs) {
+    if (!run.recipe) continue;
+    // Always from the rounding to the compute dtype, as if the weight had been gathered in it.
+    if (!rounded.defined()) rounded = parameter.master.to(config_.compute_dtype);
+    const auto scales = *run.recipe == Float8Recipe::kRowwise ? float8::ColumnScales::kPerColumn
+                                                              : float8::ColumnScales::kPerTensor;
+    float8::Float8Copies copies =
+        float8::quantize_rows_and_columns(rounded.narrow(0, run.first_row, run.rows), scales);
+    run.row = std::move(copies.row);
+    run.column = std::move(copies.column);
+  }
 }
 
 void Sharder::parameters_changed() { weights_stale_.assign(units_.size(), true); }

@@ -21,7 +21,8 @@ struct WeightRun : ParameterRun {
 
 // What a module computes with.
 struct Weight {
-  at::Tensor compute;  // the whole parameter in the compute dtype
+  std::vector<int64_t> shape;
+  at::Tensor compute;  // the whole parameter in the compute dtype; undefined if float8 throughout
   std::vector<WeightRun> runs;
 };
 
@@ -72,6 +73,8 @@ class Sharder {
   void release_gradients();
 
  private:
+  void quantise_runs(const Parameter& parameter, Weight& weight) const;
+
   std::vector<Unit> units_;
   std::vector<Weights> weights_;     // by unit
   std::vector<bool> weights_stale_;  // by unit: the float8 copies are of older values

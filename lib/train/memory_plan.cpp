@@ -187,7 +187,7 @@ MemoryPlan plan_memory(const DecoderConfig& model, const MemoryPlanConfig& confi
       const int64_t master = static_cast<int64_t>(c10::elementSize(sharder.parameter_dtype));
       plan.masters += parameter.size() * master;
       plan.moments += 2 * parameter.size() * master;
-      if (sharder.compute_dtype != sharder.parameter_dtype) {
+      if (sharder.compute_dtype != sharder.parameter_dtype && !parameter.only_float8()) {
         plan.compute_copies += parameter.size() * element;
       }
       for (const ParameterRun& run : parameter.runs) {
