@@ -1,7 +1,8 @@
 // The regular expressions of tokenizer files, which are written for Oniguruma, on PCRE2 with its
 // JIT: the same matches, about twice as fast. What the two read differently is translated (\s,
 // scripts) or refused by name (\w, whose members there depend on where it stands; nested classes;
-// ...). What remains is the age of the Unicode tables: PCRE2 10.42 (Debian 12, Ubuntu 24.04) has 14.
+// ...). What remains is the age of the Unicode tables: PCRE2 10.42 (Debian 12, Ubuntu 24.04)
+// has 14.
 #pragma once
 
 #include <cstddef>
