@@ -1,0 +1,60 @@
+// The end of every kernel that writes a row copy: the block holds a row in registers, rounded to
+// the dtype that it would have in memory.
+#pragma once
+
+#include "kernels/common/row_part.cuh"
+#include "kernels/quantize/float8.cuh"
+#include "kernels/quantize/quantize.hpp"
+
+namespace titan::kernels {
+
+// The amax of this thread's part, as the bits of a float.
+template <class T>
+__device__ uint32_t largest(const RowPart<T>& row) {
+  Vector<T> maxima = zero_vector<T>();
+#pragma unroll
+  for (const Vector<T>& vector : row.vectors) include_magnitudes(maxima, vector);
+  return largest(maxima);
+}
+
+template <class T>
+__device__ void store_float8(uint8_t* values, const RowPart<T>& row, float scale, int cols) {
+#pragma unroll
+  for (int k = 0; k < kVectorsPerThread; ++k) {
+    const int column = RowPart<T>::column(k);
+    if (column < cols) store_float8(values + column, row.vectors[k], scale);
+  }
+}
+
+// The largest magnitude so far in each column that this thread holds.
+template <class T>
+struct ColumnMaxima {
+  RowPart<T> maxima = {};
+
+  __device__ void include(const RowPart<T>& row) {
+#pragma unroll
+    for (int k = 0; k < kVectorsPerThread; ++k) {
+      include_magnitudes(maxima.vectors[k], row.vectors[k]);
+    }
+  }
+
+  // By all threads, once the block has read all else in `shared` (cols values of T): joins the
+  // block's maxima to column_amax[cols], which starts as zeros. A detour, since threads of a warp
+  // must reach neighbouring columns at once: an atomic costs as much for one word of a sector as
+  // for all eight.
+  __device__ void join(float* column_amax, unsigned char* shared, int cols) const {
+    T* values = reinterpret_cast<T*>(shared);
+    __syncthreads();
+#pragma unroll
+    for (int k = 0; k < kVectorsPerThread; ++k) {
+      const int column = RowPart<T>::column(k);
+      if (column < cols) *reinterpret_cast<uint4*>(values + column) = maxima.vectors[k].bits;
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < cols; i += blockDim.x) {
+      atomicMax(reinterpret_cast<unsigned*>(column_amax) + i, float_bits(values[i]));
+    }
+  }
+};
+
+}  // namespace titan::kernels

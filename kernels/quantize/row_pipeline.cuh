@@ -1,0 +1,143 @@
+// Rows on their way from device memory to a block that stays: the copy engine keeps up to
+// kMaxStages rows ahead in shared memory, so that a block that waits for its own reductions leaves
+// no gap in the traffic. Block b takes rows b, b + gridDim.x, ...
+//
+//   RowPipeline<1> rows(stream, shared, filled);
+//   for (; rows.more(); rows.next()) {
+//     const unsigned char* row = rows.wait();
+//     ... read it for the last time, pass a barrier of the block ...
+//     rows.refill();
+//     ... the rest ...
+//   }
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/common/cluster.cuh"
+#include "kernels/common/cuda_check.hpp"
+
+namespace titan::kernels {
+
+inline constexpr int kMaxStages = 4;
+
+// Rows of a matrix in device memory. Address, stride and bytes are multiples of 16.
+struct RowSource {
+  const void* first;
+  int64_t stride;  // bytes from row to row
+  uint32_t bytes;  // of a row
+};
+
+// One row of each source fills a stage, in this order.
+template <int kSources>
+struct RowStream {
+  RowSource sources[kSources];
+  int64_t rows;
+  int stages;
+
+  TITAN_HOST_DEVICE uint32_t stage_bytes() const {
+    uint32_t bytes = 0;
+    for (const RowSource& source : sources) bytes += source.bytes;
+    return bytes;
+  }
+};
+
+template <int kSources>
+class RowPipeline {
+ public:
+  // By all threads. `shared`: stages of stage_bytes() each; `filled`: kMaxStages, in shared memory.
+  __device__ RowPipeline(const RowStream<kSources>& stream, unsigned char* shared,
+                         TransferBarrier* filled)
+      : stream_(stream), shared_(shared), filled_(filled) {
+    if (threadIdx.x == 0) {
+      for (int i = 0; i < stream_.stages; ++i) initialise_barrier(&filled_[i], 1);
+      initialise_fence();
+      for (int i = 0; i < stream_.stages; ++i) request(row_ + int64_t{i} * gridDim.x, i);
+    }
+    __syncthreads();
+  }
+
+  __device__ bool more() const { return row_ < stream_.rows; }
+  __device__ int64_t row() const { return row_; }
+
+  // The row's bytes, once they are here.
+  __device__ const unsigned char* wait() const {
+    wait_for_phase(&filled_[stage_], parity_);
+    return shared_ + stage_ * stream_.stage_bytes();
+  }
+
+  // Gives the row's place to a later one.
+  __device__ void refill() const {
+    if (threadIdx.x == 0) request(row_ + int64_t{stream_.stages} * gridDim.x, stage_);
+  }
+
+  __device__ void next() {
+    row_ += gridDim.x;
+    if (++stage_ == stream_.stages) {
+      stage_ = 0;
+      parity_ ^= 1;
+    }
+  }
+
+ private:
+  __device__ void request(int64_t row, int stage) const {
+    if (row >= stream_.rows) return;
+    const uint32_t bytes = stream_.stage_bytes();
+    unsigned char* target = shared_ + stage * bytes;
+    arrive_and_expect(&filled_[stage], bytes);
+#pragma unroll
+    for (const RowSource& source : stream_.sources) {
+      bulk_load(target, static_cast<const unsigned char*>(source.first) + row * source.stride,
+                source.bytes, &filled_[stage]);
+      target += source.bytes;
+    }
+  }
+
+  const RowStream<kSources>& stream_;
+  unsigned char* shared_;
+  TransferBarrier* filled_;
+  int64_t row_ = blockIdx.x;
+  int stage_ = 0;
+  uint32_t parity_ = 0;
+};
+
+// How many blocks stay, and how many stages each has.
+struct RowPlan {
+  int blocks_per_multiprocessor = 0;
+  int stages = 0;  // 0: not one row fits
+};
+
+// At most `threads_per_multiprocessor` threads, as the kernel's registers allow, and two stages or
+// more where they fit.
+inline RowPlan plan_rows(int threads, int threads_per_multiprocessor, int64_t stage_bytes) {
+  constexpr int64_t kSharedBytes = 228 * 1024;    // of a Hopper multiprocessor
+  constexpr int64_t kBlockOverhead = 1024 + 512;  // the system's and our static part
+  constexpr int kMaxBlocks = 16;
+  RowPlan plan;
+  for (int blocks = std::clamp(threads_per_multiprocessor / threads, 1, kMaxBlocks);
+       blocks > 0 && plan.stages < 2; --blocks) {
+    const int64_t stages = (kSharedBytes / blocks - kBlockOverhead) / stage_bytes;
+    plan = {blocks, static_cast<int>(std::min<int64_t>(stages, kMaxStages))};
+  }
+  return plan;
+}
+
+// Launches `kernel(params, stream)` over all rows, with the stages in dynamic shared memory.
+template <int kSources, class Params>
+void launch_rows(void (*kernel)(Params, RowStream<kSources>), const char* name,
+                 const Params& params, RowStream<kSources> rows, int threads,
+                 int threads_per_multiprocessor, cudaStream_t stream) {
+  const int64_t stage_bytes = rows.stage_bytes();
+  const RowPlan plan = plan_rows(threads, threads_per_multiprocessor, stage_bytes);
+  TITAN_CHECK(plan.stages > 0, name, ": a row of ", stage_bytes,
+              " bytes does not fit into shared memory");
+  rows.stages = plan.stages;
+  const auto shared_bytes = static_cast<size_t>(plan.stages * stage_bytes);
+  TITAN_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                        static_cast<int>(shared_bytes)));
+  const int64_t blocks = std::min<int64_t>(
+      rows.rows, int64_t{multiprocessor_count()} * plan.blocks_per_multiprocessor);
+  kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, stream>>>(params, rows);
+  check_launch(name);
+}
+
+}  // namespace titan::kernels
