@@ -105,7 +105,7 @@ void forward(Timeline& memory, const BlockSizes& s, Recompute recompute) {
 void backward(Timeline& memory, const BlockSizes& s, Recompute recompute, bool first_micro_batch) {
   if (first_micro_batch) memory.alloc(s.gradients);
   if (recompute == Recompute::kBlock) {
-    memory.alloc(s.stream + s.rstd + s.attention_kept() + s.stream);
+    memory.alloc(s.stream + 2 * s.rstd + s.attention_kept() + s.stream);
     memory.free(s.stream);
   }
   if (recompute != Recompute::kNothing) {
