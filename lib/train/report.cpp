@@ -108,6 +108,10 @@ void log_model(const JobConfig& job, const JobPlan& plan, const std::string& dev
   log::info(concat("Model ", plan.model.name, " ", plan.model.flavor,
                    " size: ", with_thousands(plan.parameters.total), " total parameters"));
   log::info(peak_flops_line(peak_flops(device_name)));
+  if (!plan.conversions.empty() && !job.quantize.linear.float8.recipe_name) {
+    log::info("quantize.linear.float8.recipe_name is not set: rowwise (torchtitan v0.2.2 meant "
+              "tensorwise)");
+  }
   for (const ConversionReport& report : plan.conversions) {
     log::info(report.table());
     for (const std::string& warning : report.warnings) log::warning(warning);
