@@ -192,3 +192,23 @@ def test_convert_reports_bad_input(tmp_path):
     assert convert("import", tmp_path / "hf", tmp_path / "full").returncode == 2
     assert convert("import").returncode == 2 and convert("--help").returncode == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "hf"]
+
+
+def test_transformers_loads_the_export(tmp_path):
+    import transformers  # slow to load: only for this test
+
+    expected = {name: tensor.contiguous() for name, tensor in to_hugging_face(llama()).items()}
+    save_hugging_face(tmp_path / "hf", expected)
+    assert convert("import", tmp_path / "hf", tmp_path / "step-0").returncode == 0
+    assert convert("export", tmp_path / "step-0", tmp_path / "out").returncode == 0
+    model, report = transformers.LlamaForCausalLM.from_pretrained(
+        tmp_path / "out", dtype="float32", output_loading_info=True)
+    assert not any(report.values()), report
+    assert_same(dict(model.named_parameters()), expected)
+
+    # What transformers itself saves comes back too.
+    model.save_pretrained(tmp_path / "saved")
+    result = convert("import", tmp_path / "saved", tmp_path / "step-1")
+    assert result.returncode == 0, result.stdout
+    tool("read", tmp_path / "step-1", tmp_path / "weights")
+    assert_same(load_file(tmp_path / "weights"), llama())
