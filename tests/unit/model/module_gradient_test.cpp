@@ -112,7 +112,7 @@ class UnitUnderTest {
       names_.push_back(parameter.members.front().name);
       const at::Tensor values = 0.4 * at::randn(parameter.shape, at::kDouble);
       leaves.push_back(values.clone().requires_grad_(true));
-      weights.push_back({values, {}});
+      weights.push_back({parameter.shape, values, {}});
       for (const ParameterRun& run : parameter.runs) weights.back().runs.push_back({run, {}, {}});
       at::Tensor before = accumulate ? at::randn(parameter.shape, at::kDouble)
                                      : at::full(parameter.shape, NAN, at::kDouble);
