@@ -44,8 +44,6 @@ TEST(CheckSupported, RefusesByName) {
       {"--parallelism.context_parallel_degree=2", "parallelism.context_parallel_degree"},
       {"--parallelism.expert_parallel_degree=2", "parallelism.expert_parallel_degree"},
       {"--parallelism.expert_parallel_comm_backend=deepep", "set it to \"standard\""},
-      {"--model.converters=quantize.linear.float8", "take quantize.linear.float8 out"},
-      {"--model.converters=float8", "take quantize.linear.float8 out"},
       {"--model.converters=quantize.grouped_mm.float8", "take quantize.grouped_mm.float8 out"},
       {"--model.converters=mx", "take the mx converters out"},
       {"--optimizer.state_dtype=bfloat16", "optimizer.state_dtype: \"bfloat16\""},
