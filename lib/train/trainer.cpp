@@ -39,7 +39,11 @@ void apply_determinism(const JobConfig& job, const ops::Device& device) {
   if (!job.debug.deterministic) return;
   at::globalContext().setDeterministicAlgorithms(true, job.debug.deterministic_warn_only);
   at::globalContext().setDeterministicCuDNN(true);
-  if (device.is_cuda()) device.matmul_plans().set_deterministic_choice(true);
+  if (!device.is_cuda()) return;
+  device.matmul_plans().set_deterministic_choice(true);
+  log::warning(
+      "debug.deterministic: cuDNN's attention backward adds in no fixed order, so runs on the "
+      "GPU repeat closely but not bit for bit; on the CPU they do");
 }
 
 std::unique_ptr<DataLoader> open_data(const JobConfig& job, const DataConfig& data,
