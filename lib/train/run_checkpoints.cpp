@@ -252,7 +252,10 @@ void RunCheckpoints::save_sync(Reason reason, const ResumeState& resume, uint64_
   snapshot.in_hugging_face = last && options.last_save_in_hf;
   if (snapshot.in_hugging_face) snapshot.model_only = true;
   if (snapshot.model_only) snapshot.export_dtype = dtype_from_option(word(options.export_dtype));
-  snapshot.tokenizer_folder = job_.model.hf_assets_path;
+  // A job on token files may have no tokenizer to hand on.
+  if (std::filesystem::exists(job_.model.hf_assets_path)) {
+    snapshot.tokenizer_folder = job_.model.hf_assets_path;
+  }
   copies_.take(copy_kind(in_background), sharder_.parameters(), !snapshot.model_only);
   snapshot.model = copies_.model();
   snapshot.optimizer = copies_.moments();
