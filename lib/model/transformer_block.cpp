@@ -16,7 +16,8 @@ struct TransformerBlock::Kept final : Block::Saved {
     int64_t sum = 0;
     for (const at::Tensor& tensor :
          {x, mid, attention_rstd, ffn_rstd, attention.qkv, attention.attention.out,
-          attention.attention.logsumexp, feed_forward.gate_up}) {
+          attention.attention.logsumexp, attention.x_amax, attention.out_amax, feed_forward.gate_up,
+          feed_forward.x_amax, feed_forward.hidden_amax}) {
       if (tensor.defined()) sum += static_cast<int64_t>(tensor.nbytes());
     }
     return sum;

@@ -50,6 +50,7 @@ struct BlockSizes {
   // Float8 copies, a byte an element, 0 where the linears stay in high precision: of [T, D] as the
   // input of qkv, wo and gate and up, and of the widest tensors.
   int64_t stream_copy, qkv_copy, gate_up_copy, hidden_copy;
+  int64_t column_amax;  // fp32 [K] of every input whose wgrad runs in float8
 
   int64_t attention_kept() const { return qkv + stream + lse; }
 };
@@ -57,6 +58,13 @@ struct BlockSizes {
 bool uses_float8(const LinearGroup& group) {
   return std::any_of(group.members.begin(), group.members.end(),
                      [](const LinearConfig& linear) { return linear.float8.has_value(); });
+}
+
+int64_t column_amax_bytes(const LinearGroup& group) {
+  const bool wanted = std::any_of(
+      group.members.begin(), group.members.end(),
+      [](const LinearConfig& linear) { return linear.float8 == Float8Recipe::kRowwise; });
+  return wanted ? group.in_features() * 4 : 0;
 }
 
 BlockSizes sizes_of(const BlockConfig& block, const Unit& unit, int64_t tokens,
@@ -78,6 +86,10 @@ BlockSizes sizes_of(const BlockConfig& block, const Unit& unit, int64_t tokens,
   if (uses_float8(block.attention.qkv)) sizes.qkv_copy = sizes.qkv / element;
   if (uses_float8(block.feed_forward.gate_up)) sizes.gate_up_copy = sizes.gate_up / element;
   if (uses_float8(block.feed_forward.down)) sizes.hidden_copy = sizes.hidden / element;
+  for (const LinearGroup* group : {&block.attention.qkv, &block.attention.wo,
+                                   &block.feed_forward.gate_up, &block.feed_forward.down}) {
+    sizes.column_amax += column_amax_bytes(*group);
+  }
   for (const Parameter& parameter : unit.parameters) {
     sizes.gradients +=
         parameter.size() *
@@ -88,6 +100,7 @@ BlockSizes sizes_of(const BlockConfig& block, const Unit& unit, int64_t tokens,
 
 // Leaves the block's output and what it keeps.
 void forward(Timeline& memory, const BlockSizes& s, Recompute recompute) {
+  memory.alloc(s.column_amax);
   memory.alloc(s.stream + s.rstd);  // norm
   memory.alloc(s.attention_kept());
   memory.alloc(s.stream);  // mid
@@ -98,14 +111,16 @@ void forward(Timeline& memory, const BlockSizes& s, Recompute recompute) {
   memory.alloc(s.stream);  // out
   memory.free(s.hidden + s.stream);
   if (recompute != Recompute::kNothing) memory.free(s.gate_up);
-  if (recompute == Recompute::kBlock) memory.free(s.attention_kept() + s.stream + 2 * s.rstd);
+  if (recompute == Recompute::kBlock) {
+    memory.free(s.attention_kept() + s.stream + 2 * s.rstd + s.column_amax);
+  }
 }
 
 // Starts with the gradient of the output in use, ends with that of the input in its place.
 void backward(Timeline& memory, const BlockSizes& s, Recompute recompute, bool first_micro_batch) {
   if (first_micro_batch) memory.alloc(s.gradients);
   if (recompute == Recompute::kBlock) {
-    memory.alloc(s.stream + 2 * s.rstd + s.attention_kept() + s.stream);
+    memory.alloc(s.stream + 2 * s.rstd + s.column_amax + s.attention_kept() + s.stream);
     memory.free(s.stream);
   }
   if (recompute != Recompute::kNothing) {
@@ -128,13 +143,13 @@ void backward(Timeline& memory, const BlockSizes& s, Recompute recompute, bool f
   memory.free(s.qkv + s.stream);
   memory.alloc(3 * s.stream);  // dnorm, dx, normed
   memory.pulse(2 * s.qkv_copy + s.stream_copy);
-  memory.free(4 * s.stream + s.qkv + 2 * s.rstd);
+  memory.free(4 * s.stream + s.qkv + 2 * s.rstd + s.column_amax);
 }
 
 // What a block keeps between its forward and its backward, the bytes of its Saved.
 int64_t kept(const BlockSizes& s, Recompute recompute) {
   if (recompute == Recompute::kBlock) return s.stream;
-  const int64_t all_but_gate_up = 2 * s.stream + 2 * s.rstd + s.attention_kept();
+  const int64_t all_but_gate_up = 2 * s.stream + 2 * s.rstd + s.attention_kept() + s.column_amax;
   return recompute == Recompute::kGateUp ? all_but_gate_up : all_but_gate_up + s.gate_up;
 }
 

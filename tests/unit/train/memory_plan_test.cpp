@@ -1,7 +1,7 @@
 // The plan against real tensors: what it says of each part is what the parts then take.
 #include "lib/train/memory_plan.hpp"
 
-#include "lib/base/error.hpp"
+#include "lib/model/converter.hpp"
 #include "lib/optim/optimizer.hpp"
 #include "tests/unit/train/allocation_watch.hpp"
 #include "tests/unit/train/train_testing.hpp"
@@ -11,44 +11,76 @@ namespace {
 
 constexpr int64_t kBatch = 2, kSeqLen = 40;
 
-const std::vector<std::vector<Recompute>> kPolicies = {
-    {Recompute::kNothing, Recompute::kNothing},
-    {Recompute::kGateUp, Recompute::kGateUp},
-    {Recompute::kBlock, Recompute::kBlock},
-    {Recompute::kNothing, Recompute::kBlock, Recompute::kGateUp},
+constexpr auto kNothing = Recompute::kNothing;
+constexpr auto kGateUp = Recompute::kGateUp;
+constexpr auto kBlock = Recompute::kBlock;
+
+struct Case {
+  const char* name;
+  SharderConfig sharding;
+  std::vector<Recompute> recompute;
+  std::optional<Float8Recipe> float8 = {};
 };
+
+std::vector<Case> cases() {
+  return {
+      {"fp32", in_fp32(), {kNothing, kNothing}},
+      {"fp32, gate and up repeated", in_fp32(), {kGateUp, kGateUp}},
+      {"fp32, blocks repeated", in_fp32(), {kBlock, kBlock}},
+      {"bf16", in_bf16(), {kNothing, kNothing}},
+      {"bf16, mixed policy", in_bf16(), {kNothing, kBlock, kGateUp}},
+      {"bf16, accumulated", in_bf16(2), {kNothing, kBlock}},
+      {"float8", in_bf16(), {kNothing, kGateUp, kBlock}, Float8Recipe::kRowwise},
+      {"float8, wgrad in bf16", in_bf16(), {kNothing, kBlock}, Float8Recipe::kRowwiseWithGwHp},
+  };
+}
+
+DecoderConfig model_of(const Case& each) {
+  DecoderConfig model = small_model(each.recompute);
+  if (each.float8) {
+    float8_linear_converter({.recipe = *each.float8,
+                             .filter_fqns = {"layers.0.attention.wk"},
+                             .emulate = true,
+                             .tokens = kBatch * kSeqLen})
+        ->convert(model);
+  }
+  return model;
+}
 
 MemoryPlan plan_of(const DecoderConfig& model, const SharderConfig& sharding) {
   return plan_memory(model, {.batch = kBatch, .seq_len = kSeqLen, .sharder = sharding});
 }
 
-int64_t bytes(const at::Tensor& tensor) { return static_cast<int64_t>(tensor.nbytes()); }
-
-std::string name(const SharderConfig& sharding, const std::vector<Recompute>& policy) {
-  std::string text =
-      concat(sharding.compute_dtype, ", ", sharding.micro_batches, " micro-batches,");
-  for (Recompute recompute : policy) text += concat(" ", static_cast<int>(recompute));
-  return text;
+int64_t bytes(const at::Tensor& tensor) {
+  return tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0;
 }
 
 TEST(MemoryPlan, ParametersTakeWhatThePlanSays) {
-  for (const SharderConfig& sharding : {in_fp32(1), in_fp32(2), in_bf16(1), in_bf16(2)}) {
-    SCOPED_TRACE(name(sharding, kPolicies[0]));
-    SmallModel model(small_model(kPolicies[0]), sharding);
+  for (const Case& each : cases()) {
+    SCOPED_TRACE(each.name);
+    SmallModel model(model_of(each), each.sharding);
     Optimizer optimizer({}, model.sharder, model.device);
-    for (int64_t i = 0; i < sharding.micro_batches; ++i) {
+    for (int64_t i = 0; i < each.sharding.micro_batches; ++i) {
       model.step.forward_backward(random_batch(kBatch, kSeqLen), scalar(0.01));
     }
-    int64_t masters = 0, copies = 0, moments = 0, gradients = 0;
+    int64_t masters = 0, copies = 0, float8_copies = 0, moments = 0, gradients = 0;
     for (const Parameter* parameter : model.sharder.parameters()) {
       masters += bytes(parameter->master);
       moments += bytes(parameter->exp_avg) + bytes(parameter->exp_avg_sq);
       gradients += bytes(parameter->gradient);
-      if (!parameter->compute.is_alias_of(parameter->master)) copies += bytes(parameter->compute);
+      if (!parameter->compute.is_same(parameter->master)) copies += bytes(parameter->compute);
     }
-    const MemoryPlan plan = plan_of(model.config, sharding);
+    for (size_t unit = 0; unit < model.sharder.units().size(); ++unit) {
+      for (const Weight& weight : model.sharder.weights(unit)) {
+        for (const WeightRun& run : weight.runs) {
+          float8_copies += bytes(run.row.values) + bytes(run.column.values);
+        }
+      }
+    }
+    const MemoryPlan plan = plan_of(model.config, each.sharding);
     EXPECT_EQ(plan.masters, masters);
     EXPECT_EQ(plan.compute_copies, copies);
+    EXPECT_EQ(plan.float8_copies, float8_copies);
     EXPECT_EQ(plan.moments, moments);
     EXPECT_EQ(plan.gradients, gradients);
   }
@@ -68,51 +100,49 @@ std::vector<std::unique_ptr<Block::Saved>> forward(SmallModel& model, at::Tensor
 }
 
 TEST(MemoryPlan, BlocksKeepWhatThePlanSays) {
-  for (const SharderConfig& sharding : {in_fp32(), in_bf16()}) {
-    for (const std::vector<Recompute>& policy : kPolicies) {
-      SCOPED_TRACE(name(sharding, policy));
-      SmallModel model(small_model(policy), sharding);
-      AllocationWatch watch;
-      at::Tensor x = at::randn({kBatch * kSeqLen, 256}).to(sharding.compute_dtype);
-      const auto saved = forward(model, x);
-      int64_t sum = 0;
-      for (const auto& block : saved) sum += block->bytes();
+  for (const Case& each : cases()) {
+    SCOPED_TRACE(each.name);
+    SmallModel model(model_of(each), each.sharding);
+    model.step.logits(random_batch(kBatch, kSeqLen));  // the weights' float8 copies are made
+    AllocationWatch watch;
+    at::Tensor x = at::randn({kBatch * kSeqLen, 256}).to(each.sharding.compute_dtype);
+    const auto saved = forward(model, x);
+    int64_t sum = 0;
+    for (const auto& block : saved) sum += block->bytes();
 
-      const MemoryPlan plan = plan_of(model.config, sharding);
-      EXPECT_EQ(sum, plan.saved_activations);
-      // What the blocks say of themselves is what the allocator holds, beside the last output.
-      EXPECT_EQ(watch.in_use(), sum + bytes(x));
-    }
+    EXPECT_EQ(sum, plan_of(model.config, each.sharding).saved_activations);
+    // What the blocks say of themselves is what the allocator holds, beside the last output.
+    EXPECT_EQ(watch.in_use(), sum + bytes(x));
   }
 }
 
 TEST(MemoryPlan, AStepLeavesTheGradientsAlone) {
-  for (const SharderConfig& sharding : {in_fp32(1), in_bf16(1), in_bf16(2)}) {
-    for (const std::vector<Recompute>& policy : kPolicies) {
-      SCOPED_TRACE(name(sharding, policy));
-      SmallModel model(small_model(policy), sharding);
-      model.step.logits(random_batch(1, kSeqLen));  // makes the rotary table
-      const MicroBatch batch = random_batch(kBatch, kSeqLen);
-      const at::Tensor inverse = scalar(0.01);
-      AllocationWatch watch;
-      at::Tensor loss;
-      for (int64_t i = 0; i < sharding.micro_batches; ++i) {
-        loss = model.step.forward_backward(batch, inverse);
-      }
-      const MemoryPlan plan = plan_of(model.config, sharding);
-      EXPECT_EQ(watch.in_use(), plan.gradients + bytes(loss));
-      const int64_t tokens = sharding.micro_batches * 2 * kBatch * kSeqLen * 4;
-      const int64_t resident = plan.masters + plan.compute_copies + plan.moments + plan.workspace;
-      // The timeline frees whatever it allocates but the gradients.
-      EXPECT_EQ(plan.timeline.back().name, "optimizer");
-      EXPECT_EQ(plan.timeline.back().bytes, resident + tokens + plan.gradients);
+  for (const Case& each : cases()) {
+    SCOPED_TRACE(each.name);
+    SmallModel model(model_of(each), each.sharding);
+    const MicroBatch batch = random_batch(kBatch, kSeqLen);
+    const at::Tensor inverse = scalar(0.01);
+    model.step.logits(batch);  // the rotary table and the weights' float8 copies are made
+    AllocationWatch watch;
+    at::Tensor loss;
+    for (int64_t i = 0; i < each.sharding.micro_batches; ++i) {
+      loss = model.step.forward_backward(batch, inverse);
     }
+    const MemoryPlan plan = plan_of(model.config, each.sharding);
+    EXPECT_EQ(watch.in_use(), plan.gradients + bytes(loss));
+    // So does the timeline: it frees whatever it allocates but the gradients.
+    const int64_t tokens = each.sharding.micro_batches * 2 * kBatch * kSeqLen * 4;
+    EXPECT_EQ(plan.timeline.back().name, "optimizer");
+    EXPECT_EQ(plan.timeline.back().bytes, plan.masters + plan.compute_copies + plan.float8_copies +
+                                              plan.moments + plan.workspace + tokens +
+                                              plan.gradients);
   }
 }
 
 TEST(MemoryPlan, TimelineWalksAsTheStepDoes) {
   std::vector<std::string> names;
-  for (const MemoryMoment& moment : plan_of(small_model(kPolicies[0]), in_fp32()).timeline) {
+  for (const MemoryMoment& moment :
+       plan_of(small_model({kNothing, kNothing}), in_fp32()).timeline) {
     names.push_back(moment.name);
   }
   EXPECT_THAT(
@@ -121,8 +151,9 @@ TEST(MemoryPlan, TimelineWalksAsTheStepDoes) {
 }
 
 TEST(MemoryPlan, RecomputingTradesMemoryForTime) {
-  const DecoderConfig nothing = small_model(kPolicies[0]), gate_up = small_model(kPolicies[1]),
-                      block = small_model(kPolicies[2]);
+  const DecoderConfig nothing = small_model({kNothing, kNothing}),
+                      gate_up = small_model({kGateUp, kGateUp}),
+                      block = small_model({kBlock, kBlock});
   const MemoryPlan plans[] = {plan_of(nothing, in_bf16()), plan_of(gate_up, in_bf16()),
                               plan_of(block, in_bf16())};
   const int64_t tokens = kBatch * kSeqLen, layers = 2, hidden = 768, width = 256, heads = 16;
