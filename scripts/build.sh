@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 exec >&2  # stdout stays the program's
-preset=release
+preset=$(head -n 1 build/configured 2>/dev/null || echo release)  # as it was built before
 if [[ $1 == --preset ]]; then preset=$2; shift 2; fi
 folder=build
 if [[ $preset == fuzz ]]; then folder=build-fuzz; fi
