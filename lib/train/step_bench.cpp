@@ -22,6 +22,8 @@ namespace {
 // cuDNN's own time: the rate that bf16 products reach in long sequences of large launches, causal
 // attention forward and backward, and 85 % of the speed of a device copy.
 constexpr double kMatmulFlops = 690e12;
+constexpr double kFloat8FastFlops = 1240e12;  // forward
+constexpr double kFloat8FullFlops = 1165e12;  // dgrad and wgrad
 constexpr double kAttentionForwardFlops = 573e12;
 constexpr double kAttentionBackwardFlops = 492e12;
 constexpr double kElementwiseBytes = 0.85 * 4.30e12;
@@ -36,6 +38,7 @@ const std::vector<PartRule>& part_rules() {
   static const std::vector<PartRule> rules = {
       {"attention", {"fmha", "flash", "sdpa", "attention", "cudnn"}},
       {"matmul", {"gemm", "nvjet", "cutlass", "cublas", "splitK"}},
+      {"quantize", {"quantize", "column_copy", "column_amax"}},
       {"norms", {"rms_norm"}},
       {"swiglu, rope", {"swiglu", "rope"}},
       {"loss", {"cross_entropy"}},
@@ -59,8 +62,28 @@ std::map<std::string, double> floors(const JobPlan& plan, const JobConfig& job) 
   const double parameters = static_cast<double>(plan.parameters.total);
   const double dim = static_cast<double>(plan.model.embedding.dim);
   std::map<std::string, double> floor;
-  floor["matmul"] = 6 * static_cast<double>(plan.parameters.total - plan.parameters.embedding) *
-                    tokens / kMatmulFlops * 1e3;
+  DecoderConfig model = plan.model;
+  for_each_linear(model, [&](const std::string&, LinearConfig& linear, LinearGroup&) {
+    const double weights = static_cast<double>(linear.in_features * linear.out_features);
+    const double flops = 2 * tokens * weights;
+    const bool float8 = linear.float8.has_value();
+    const bool float8_wgrad = linear.float8 == Float8Recipe::kRowwise;
+    floor["matmul"] += flops * 1e3 *
+                       (1 / (float8 ? kFloat8FastFlops : kMatmulFlops) +
+                        1 / (float8 ? kFloat8FullFlops : kMatmulFlops) +
+                        1 / (float8_wgrad ? kFloat8FullFlops : kMatmulFlops));
+    // Both copies of the weight once a step, from bf16: 6 bytes an element.
+    if (float8) floor["quantize"] += 6 * weights / kElementwiseBytes * 1e3;
+  });
+  for (const BlockConfig& block : plan.model.layers) {
+    for (const LinearGroup* group : {&block.attention.qkv, &block.attention.wo,
+                                     &block.feed_forward.gate_up, &block.feed_forward.down}) {
+      // Input and gradient of the output, each as two copies.
+      if (!group->members.front().float8) continue;
+      const double width = static_cast<double>(group->in_features() + group->out_features());
+      floor["quantize"] += 6 * width * tokens / kElementwiseBytes * 1e3;
+    }
+  }
   for (const BlockConfig& block : plan.model.layers) {
     // Causal: half of 2 products of S x S x width for every sequence; backward counts 2.5 times.
     const double width = static_cast<double>(block.attention.heads * block.attention.head_dim);
