@@ -140,6 +140,11 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(Variant{"Plain", [](JobConfig&) {}},
                     Variant{"Accumulation",
                             [](JobConfig& job) { job.training.global_batch_size = 4; }},
+                    Variant{"Float8",
+                            [](JobConfig& job) {
+                              job.model.converters = {"quantize.linear.float8"};
+                              job.quantize.linear.float8.emulate = true;
+                            }},
                     Variant{"RoundedInTheBackground",
                             [](JobConfig& job) {
                               job.training.mixed_precision_param = config::Dtype::kBfloat16;
