@@ -4,9 +4,9 @@
 //
 // A thread takes one 16-byte column of a few rows, so that its loads are in flight together.
 #include <algorithm>
-#include <type_traits>
 
 #include "kernels/activation/swiglu.hpp"
+#include "kernels/activation/swiglu_formula.cuh"
 #include "kernels/common/cuda_check.hpp"
 #include "kernels/common/reduce.cuh"
 #include "kernels/common/vector.cuh"
@@ -17,17 +17,6 @@ namespace {
 constexpr int kMaxThreads = 256;
 constexpr int kForwardRows = 4;   // 8 loads in flight for each thread
 constexpr int kBackwardRows = 2;  // 6 loads
-
-// The fast exponential and division are within a few units of fp32's last place: far below the
-// rounding to bf16, but not below that to fp32.
-template <class T>
-__device__ float sigmoid(float x) {
-  if constexpr (std::is_same_v<T, float>) {
-    return 1.0f / (1.0f + expf(-x));
-  } else {
-    return __fdividef(1.0f, 1.0f + __expf(-x));
-  }
-}
 
 // Blocks lie row group by row group, `column_blocks` to each.
 struct Tiling {
@@ -68,12 +57,7 @@ __global__ void __launch_bounds__(kMaxThreads)
   for (int k = 0; k < kForwardRows; ++k) {
     const int64_t row = first_row + k;
     if (row >= p.rows) break;
-    float g[kWidth], u[kWidth], h[kWidth];
-    unpack(gate[k], g);
-    unpack(up[k], u);
-#pragma unroll
-    for (int i = 0; i < kWidth; ++i) h[i] = g[i] * sigmoid<T>(g[i]) * u[i];
-    store_vector(p.h + row * p.cols + column, pack<T>(h));
+    store_vector(p.h + row * p.cols + column, swiglu(gate[k], up[k]));
   }
 }
 
@@ -100,23 +84,11 @@ __global__ void __launch_bounds__(kMaxThreads)
   for (int k = 0; k < kBackwardRows; ++k) {
     const int64_t row = first_row + k;
     if (row >= p.rows) break;
-    float g[kWidth], u[kWidth], d[kWidth], h[kWidth];
-    unpack(gate[k], g);
-    unpack(up[k], u);
-    unpack(dh[k], d);
-#pragma unroll
-    for (int i = 0; i < kWidth; ++i) {
-      const float s = sigmoid<T>(g[i]);
-      const float silu = g[i] * s;
-      const float dgate = d[i] * u[i] * s * (1.0f + g[i] * (1.0f - s));
-      h[i] = silu * u[i];
-      u[i] = d[i] * silu;
-      g[i] = dgate;
-    }
+    const auto [dgate, dup, h] = swiglu_gradient(gate[k], up[k], dh[k]);
     T* address = p.gate_up + row * 2 * p.cols + column;
-    store_vector(address, pack<T>(g));
-    store_vector(address + p.cols, pack<T>(u));
-    store_vector(p.dh + row * p.cols + column, pack<T>(h));
+    store_vector(address, dgate);
+    store_vector(address + p.cols, dup);
+    store_vector(p.dh + row * p.cols + column, h);
   }
 }
 

@@ -12,52 +12,22 @@
 #include <algorithm>
 
 #include "kernels/common/cuda_check.hpp"
-#include "kernels/common/reduce.cuh"
-#include "kernels/common/vector.cuh"
+#include "kernels/common/row_part.cuh"
 #include "kernels/norm/rms_norm.hpp"
+#include "kernels/norm/rms_norm_formula.cuh"
+#include "kernels/norm/sum_partials.hpp"
 
 namespace titan::kernels {
 namespace {
 
-constexpr int kVectorsPerThread = 4;
 constexpr int kMaxThreads = 512;
 static_assert(kRmsNormMaxCols<float> == kMaxThreads * kVectorsPerThread * kVectorWidth<float>);
 // The backward's 128 registers a thread leave room for this many threads on a multiprocessor.
 constexpr int kBackwardThreadsPerMultiprocessor = 512;
 
 template <class T>
-int threads_for(int64_t cols) {
-  constexpr int64_t kColsPerWarp = kWarpSize * kVectorsPerThread * kVectorWidth<T>;
-  return static_cast<int>((cols + kColsPerWarp - 1) / kColsPerWarp) * kWarpSize;
-}
-
-// The part of a row that a thread holds: vectors threadIdx.x, threadIdx.x + blockDim.x, ...
-template <class T>
-struct RowPart {
-  Vector<T> vectors[kVectorsPerThread];
-
-  __device__ static int column(int k) {
-    return static_cast<int>(threadIdx.x + k * blockDim.x) * kVectorWidth<T>;
-  }
-
-  // Zeros past the end of the row.
-  __device__ void load(const T* row, int cols) {
-#pragma unroll
-    for (int k = 0; k < kVectorsPerThread; ++k) {
-      vectors[k] = column(k) < cols ? load_vector(row + column(k)) : zero_vector<T>();
-    }
-  }
-
-  __device__ void stay_packed() {
-#pragma unroll
-    for (int k = 0; k < kVectorsPerThread; ++k) kernels::stay_packed(vectors[k]);
-  }
-};
-
-template <class T>
 __global__ void __launch_bounds__(kMaxThreads, 2)
     rms_norm_forward_kernel(const RmsNormForward<T> p) {
-  constexpr int kWidth = kVectorWidth<T>;
   __shared__ float scratch[kReduceScratch];
   const int64_t row = blockIdx.x;
   RowPart<T> x, weight;
@@ -66,27 +36,17 @@ __global__ void __launch_bounds__(kMaxThreads, 2)
 
   float sum_of_squares = 0.0f;
 #pragma unroll
-  for (int k = 0; k < kVectorsPerThread; ++k) {
-    float values[kWidth];
-    unpack(x.vectors[k], values);
-#pragma unroll
-    for (int i = 0; i < kWidth; ++i) sum_of_squares += values[i] * values[i];
-  }
+  for (const Vector<T>& vector : x.vectors) sum_of_squares = add_squares(sum_of_squares, vector);
   sum_of_squares = block_sum(sum_of_squares, scratch);
   x.stay_packed();
-  const float rstd = rsqrtf(sum_of_squares / static_cast<float>(p.cols) + p.eps);
+  const float rstd = reciprocal_rms(sum_of_squares, p.cols, p.eps);
   if (threadIdx.x == 0) p.rstd[row] = rstd;
 
 #pragma unroll
   for (int k = 0; k < kVectorsPerThread; ++k) {
     const int column = RowPart<T>::column(k);
     if (column >= p.cols) break;
-    float values[kWidth], scale[kWidth];
-    unpack(x.vectors[k], values);
-    unpack(weight.vectors[k], scale);
-#pragma unroll
-    for (int i = 0; i < kWidth; ++i) values[i] = values[i] * rstd * scale[i];
-    store_vector(p.y + row * p.cols + column, pack<T>(values));
+    store_vector(p.y + row * p.cols + column, normalise(x.vectors[k], rstd, weight.vectors[k]));
   }
 }
 
@@ -111,12 +71,7 @@ __global__ void __launch_bounds__(kMaxThreads, 1)
     float dot = 0.0f;
 #pragma unroll
     for (int k = 0; k < kVectorsPerThread; ++k) {
-      float dys[kWidth], xs[kWidth], ws[kWidth];
-      unpack(dy.vectors[k], dys);
-      unpack(x.vectors[k], xs);
-      unpack(weight.vectors[k], ws);
-#pragma unroll
-      for (int i = 0; i < kWidth; ++i) dot += dys[i] * ws[i] * xs[i];
+      dot = add_dot(dot, dy.vectors[k], x.vectors[k], weight.vectors[k]);
     }
     // mean(g · x̂)
     const float mean = block_sum(dot, scratch[turn]) * rstd / static_cast<float>(p.cols);
@@ -128,20 +83,11 @@ __global__ void __launch_bounds__(kMaxThreads, 1)
     for (int k = 0; k < kVectorsPerThread; ++k) {
       const int column = RowPart<T>::column(k);
       if (column >= p.cols) break;
-      float dys[kWidth], xs[kWidth], ws[kWidth], rs[kWidth] = {}, dx[kWidth], y[kWidth];
-      unpack(dy.vectors[k], dys);
-      unpack(x.vectors[k], xs);
-      unpack(weight.vectors[k], ws);
-      if (p.residual_gradient) unpack(residual.vectors[k], rs);
-#pragma unroll
-      for (int i = 0; i < kWidth; ++i) {
-        const float normalised = xs[i] * rstd;
-        dx[i] = rstd * (dys[i] * ws[i] - normalised * mean) + rs[i];
-        dweight[k][i] += dys[i] * normalised;
-        y[i] = normalised * ws[i];
-      }
-      store_vector(p.dx + start + column, pack<T>(dx));
-      if (p.y) store_vector(p.y + start + column, pack<T>(y));
+      const Vector<T> added = p.residual_gradient ? residual.vectors[k] : zero_vector<T>();
+      const auto [dx, y] = rms_norm_gradient(dy.vectors[k], x.vectors[k], weight.vectors[k], added,
+                                             rstd, mean, dweight[k]);
+      store_vector(p.dx + start + column, dx);
+      if (p.y) store_vector(p.y + start + column, y);
     }
   }
 
@@ -183,17 +129,25 @@ __global__ void __launch_bounds__(1024)
 
 }  // namespace
 
+void sum_partials(const float* partials, int64_t count, int64_t cols, float* out, bool accumulate,
+                  cudaStream_t stream) {
+  const auto blocks = static_cast<unsigned>((cols + kWarpSize - 1) / kWarpSize);
+  sum_partials_kernel<<<blocks, dim3(kWarpSize, kWarpSize), 0, stream>>>(partials, count, cols, out,
+                                                                         accumulate);
+  check_launch("sum_partials");
+}
+
 template <class T>
 void rms_norm_forward(const RmsNormForward<T>& params, cudaStream_t stream) {
   if (params.rows == 0) return;
   rms_norm_forward_kernel<T>
-      <<<static_cast<unsigned>(params.rows), threads_for<T>(params.cols), 0, stream>>>(params);
+      <<<static_cast<unsigned>(params.rows), row_threads<T>(params.cols), 0, stream>>>(params);
   check_launch("rms_norm_forward");
 }
 
 template <class T>
 int64_t rms_norm_backward_blocks(int64_t rows, int64_t cols) {
-  const int per_multiprocessor = kBackwardThreadsPerMultiprocessor / threads_for<T>(cols);
+  const int per_multiprocessor = kBackwardThreadsPerMultiprocessor / row_threads<T>(cols);
   return std::min<int64_t>(rows, int64_t{multiprocessor_count()} * per_multiprocessor);
 }
 
@@ -201,12 +155,9 @@ template <class T>
 void rms_norm_backward(const RmsNormBackward<T>& params, cudaStream_t stream) {
   const int64_t blocks = rms_norm_backward_blocks<T>(params.rows, params.cols);
   rms_norm_backward_kernel<T>
-      <<<static_cast<unsigned>(blocks), threads_for<T>(params.cols), 0, stream>>>(params);
+      <<<static_cast<unsigned>(blocks), row_threads<T>(params.cols), 0, stream>>>(params);
   check_launch("rms_norm_backward");
-  const auto column_blocks = static_cast<unsigned>((params.cols + kWarpSize - 1) / kWarpSize);
-  sum_partials_kernel<<<column_blocks, dim3(kWarpSize, kWarpSize), 0, stream>>>(
-      params.partials, blocks, params.cols, params.dweight, params.accumulate);
-  check_launch("rms_norm_backward: sum of partials");
+  sum_partials(params.partials, blocks, params.cols, params.dweight, params.accumulate, stream);
 }
 
 template int64_t rms_norm_backward_blocks<float>(int64_t, int64_t);

@@ -70,17 +70,10 @@ void quantize_rows(const QuantizeRows<T>& params, cudaStream_t stream) {
     }
     return;
   }
-  if (params.out.column_amax) {
-    TITAN_CUDA_CHECK(
-        cudaMemsetAsync(params.out.column_amax, 0, params.cols * sizeof(float), stream));
-  }
-  const auto bytes = [](int64_t elements) { return elements * int64_t{sizeof(T)}; };
-  const RowStream<1> rows{
-      .sources = {{params.x, bytes(params.stride), static_cast<uint32_t>(bytes(params.cols))}},
-      .rows = params.rows,
-      .stages = 0};
-  launch_rows(quantize_rows_kernel<T>, "quantize_rows", params, rows, threads,
-              kThreadsPerMultiprocessor, stream);
+  clear_column_amax(params.out, params.cols, stream);
+  const RowStream<1> rows{{row_source(params.x, params.stride, params.cols)}, params.rows};
+  launch_rows(quantize_rows_kernel<T>, "quantize_rows", params, rows,
+              plan_rows(rows, threads, kThreadsPerMultiprocessor), stream);
 }
 
 template void quantize_rows(const QuantizeRows<float>&, cudaStream_t);

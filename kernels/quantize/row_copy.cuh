@@ -2,6 +2,7 @@
 // the dtype that it would have in memory.
 #pragma once
 
+#include "kernels/common/cuda_check.hpp"
 #include "kernels/common/row_part.cuh"
 #include "kernels/quantize/float8.cuh"
 #include "kernels/quantize/quantize.hpp"
@@ -56,5 +57,12 @@ struct ColumnMaxima {
     }
   }
 };
+
+// Before a kernel that joins its column maxima.
+inline void clear_column_amax(const RowCopyOutput& out, int64_t cols, cudaStream_t stream) {
+  if (out.column_amax == nullptr) return;
+  const auto bytes = static_cast<size_t>(cols) * sizeof(float);
+  TITAN_CUDA_CHECK(cudaMemsetAsync(out.column_amax, 0, bytes, stream));
+}
 
 }  // namespace titan::kernels

@@ -27,12 +27,19 @@ struct RowSource {
   uint32_t bytes;  // of a row
 };
 
+// Strides and columns in elements.
+template <class T>
+RowSource row_source(const T* first, int64_t stride, int64_t cols) {
+  constexpr int64_t kBytes = sizeof(T);
+  return {first, stride * kBytes, static_cast<uint32_t>(cols * kBytes)};
+}
+
 // One row of each source fills a stage, in this order.
 template <int kSources>
 struct RowStream {
   RowSource sources[kSources];
   int64_t rows;
-  int stages;
+  int stages = 0;  // launch_rows sets it
 
   TITAN_HOST_DEVICE uint32_t stage_bytes() const {
     uint32_t bytes = 0;
@@ -102,41 +109,44 @@ class RowPipeline {
 
 // How many blocks stay, and how many stages each has.
 struct RowPlan {
+  int threads = 0;
   int blocks_per_multiprocessor = 0;
   int stages = 0;  // 0: not one row fits
+  int64_t blocks = 0;
 };
 
 // At most `threads_per_multiprocessor` threads, as the kernel's registers allow, and two stages or
 // more where they fit.
-inline RowPlan plan_rows(int threads, int threads_per_multiprocessor, int64_t stage_bytes) {
+template <int kSources>
+RowPlan plan_rows(const RowStream<kSources>& rows, int threads, int threads_per_multiprocessor) {
   constexpr int64_t kSharedBytes = 228 * 1024;    // of a Hopper multiprocessor
-  constexpr int64_t kBlockOverhead = 1024 + 512;  // the system's and our static part
+  constexpr int64_t kBlockOverhead = 1024 + 512;  // the system's and the kernel's own variables
   constexpr int kMaxBlocks = 16;
-  RowPlan plan;
+  RowPlan plan{.threads = threads};
   for (int blocks = std::clamp(threads_per_multiprocessor / threads, 1, kMaxBlocks);
        blocks > 0 && plan.stages < 2; --blocks) {
-    const int64_t stages = (kSharedBytes / blocks - kBlockOverhead) / stage_bytes;
-    plan = {blocks, static_cast<int>(std::min<int64_t>(stages, kMaxStages))};
+    const int64_t stages = (kSharedBytes / blocks - kBlockOverhead) / rows.stage_bytes();
+    plan.blocks_per_multiprocessor = blocks;
+    plan.stages = static_cast<int>(std::min<int64_t>(stages, kMaxStages));
   }
+  plan.blocks = std::min<int64_t>(rows.rows,
+                                  int64_t{multiprocessor_count()} * plan.blocks_per_multiprocessor);
   return plan;
 }
 
-// Launches `kernel(params, stream)` over all rows, with the stages in dynamic shared memory.
+// Launches kernel(params, rows), with the stages in dynamic shared memory.
 template <int kSources, class Params>
 void launch_rows(void (*kernel)(Params, RowStream<kSources>), const char* name,
-                 const Params& params, RowStream<kSources> rows, int threads,
-                 int threads_per_multiprocessor, cudaStream_t stream) {
-  const int64_t stage_bytes = rows.stage_bytes();
-  const RowPlan plan = plan_rows(threads, threads_per_multiprocessor, stage_bytes);
-  TITAN_CHECK(plan.stages > 0, name, ": a row of ", stage_bytes,
+                 const Params& params, RowStream<kSources> rows, const RowPlan& plan,
+                 cudaStream_t stream) {
+  TITAN_CHECK(plan.stages > 0, name, ": a row of ", rows.stage_bytes(),
               " bytes does not fit into shared memory");
   rows.stages = plan.stages;
-  const auto shared_bytes = static_cast<size_t>(plan.stages * stage_bytes);
-  TITAN_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                        static_cast<int>(shared_bytes)));
-  const int64_t blocks = std::min<int64_t>(
-      rows.rows, int64_t{multiprocessor_count()} * plan.blocks_per_multiprocessor);
-  kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, stream>>>(params, rows);
+  const int shared_bytes = plan.stages * static_cast<int>(rows.stage_bytes());
+  TITAN_CUDA_CHECK(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
+  kernel<<<static_cast<unsigned>(plan.blocks), plan.threads, static_cast<size_t>(shared_bytes),
+           stream>>>(params, rows);
   check_launch(name);
 }
 
