@@ -8,12 +8,12 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-mode=default name='' preset=release
+mode=default name='' preset=()
 while (($#)); do
   case $1 in
     --quick | --long) mode=${1#--} ;;
     -R) name=$2; shift ;;
-    --preset) preset=$2; shift ;;
+    --preset) preset=(--preset "$2"); shift ;;
     *) sed -n '2,7s/^# //p' "$0" >&2; exit 2 ;;
   esac
   shift
@@ -22,9 +22,9 @@ done
 start=$SECONDS
 scripts/bootstrap.sh --test
 if [[ $mode == quick ]]; then
-  scripts/build.sh --preset "$preset" unit_tests
+  scripts/build.sh "${preset[@]}" unit_tests
 else
-  scripts/build.sh --preset "$preset" all
+  scripts/build.sh "${preset[@]}" all
   scripts/build.sh --preset fuzz fuzzers
 fi
 built=$SECONDS
