@@ -126,6 +126,7 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_)
       schedule(titan::schedule(job)) {
   apply_determinism(job, device);
   log_model(job, plan, device.name(), memory.capacity_line());
+  if (!job.debug.seed) log::info(concat("debug.seed is not set: initial weights from seed ", seed));
   sharder.initialise(seed);
   if (std::optional<ResumeState> resume = checkpoints.load()) {
     completed_steps = resume->step;
