@@ -13,6 +13,7 @@
 
 #include "lib/base/error.hpp"
 #include "lib/config/command_line.hpp"
+#include "lib/float8/op_table.hpp"
 #include "lib/ops/matmul.hpp"
 #include "lib/ops/op_bench.hpp"
 #include "lib/train/step_bench.hpp"
@@ -33,7 +34,10 @@ ops::Device gpu() {
 
 void bench_ops(const std::string& filter) {
   const ops::Device device = gpu();
-  for (const ops::OpTiming& timing : ops::time_ops(device, filter)) {
+  std::vector<ops::Op> table = ops::op_table();
+  const std::vector<ops::Op>& float8_table = float8::float8_op_table();
+  table.insert(table.end(), float8_table.begin(), float8_table.end());
+  for (const ops::OpTiming& timing : ops::time_ops(device, table, filter)) {
     std::cout << ops::format(timing) << std::endl;
   }
 }

@@ -145,31 +145,31 @@ Tensors swiglu_backward(const Tensors& in, bool fused, bool rowwise) {
 void fused_rows_of_table(std::vector<ops::Op>& table) {
   for (const bool rowwise : {true, false}) {
     const std::string recipe = rowwise ? "" : "_gw_hp";
-    table.push_back({.name = "float8_rms_norm" + recipe,
+    table.push_back({.name = "quantize_rms_norm" + recipe,
                      .fused = norm(rms_norm, rowwise),
                      .reference = norm(unfused::rms_norm, rowwise),
                      .cases = cases(kNormSizes, "D", 3, norm_inputs)});
-    table.push_back({.name = "float8_rms_norm_backward" + recipe,
+    table.push_back({.name = "quantize_rms_norm_backward" + recipe,
                      .fused = norm_backward(rms_norm_backward, rowwise),
                      .reference = norm_backward(unfused::rms_norm_backward, rowwise),
                      .cases = cases(kNormSizes, "D", rowwise ? 9 : 11, norm_backward_inputs)});
-    table.push_back({.name = "float8_swiglu" + recipe,
+    table.push_back({.name = "quantize_swiglu" + recipe,
                      .fused = swiglu_forward(swiglu, rowwise),
                      .reference = swiglu_forward(unfused::swiglu, rowwise),
                      .cases = cases(kSwigluSizes, "F", 5, swiglu_inputs)});
     table.push_back(
-        {.name = "float8_swiglu_backward" + recipe,
+        {.name = "quantize_swiglu_backward" + recipe,
          .fused = [=](const Tensors& in) { return swiglu_backward(in, true, rowwise); },
          .reference = [=](const Tensors& in) { return swiglu_backward(in, false, rowwise); },
          .timed_run = [=](const Tensors& in) { swiglu_backward_(in[1], in[0], !rowwise, rowwise); },
          .cases = cases(kSwigluSizes, "F", rowwise ? 12 : 14, swiglu_inputs),
          .restored = {0, 1}});
   }
-  table.push_back({.name = "float8_rms_norm_columns",
+  table.push_back({.name = "quantize_rms_norm_columns",
                    .fused = norm_columns(rms_norm_columns),
                    .reference = norm_columns(unfused::rms_norm_columns),
                    .cases = cases(kNormSizes, "D", 3, norm_inputs)});
-  table.push_back({.name = "float8_swiglu_columns",
+  table.push_back({.name = "quantize_swiglu_columns",
                    .fused = columns_of_swiglu(swiglu_columns),
                    .reference = columns_of_swiglu(unfused::swiglu_columns),
                    .cases = cases(kSwigluSizes, "F", 5, swiglu_column_inputs)});

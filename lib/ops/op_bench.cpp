@@ -7,7 +7,6 @@
 #include <functional>
 
 #include "lib/base/error.hpp"
-#include "lib/ops/op_table.hpp"
 
 #if TITAN_CUDA
 #include "kernels/common/cuda_check.hpp"
@@ -94,11 +93,12 @@ OpTiming time_case(Timer& timer, const Op& op, const OpCase& op_case, const Devi
 
 }  // namespace
 
-std::vector<OpTiming> time_ops(const Device& device, const std::string& filter) {
+std::vector<OpTiming> time_ops(const Device& device, const std::vector<Op>& table,
+                               const std::string& filter) {
   if (!device.is_cuda()) throw InputError("timing the ops needs a CUDA device; none is visible");
   Timer timer(device);
   std::vector<OpTiming> timings = {time_copy(timer, device)};
-  for (const Op& op : op_table()) {
+  for (const Op& op : table) {
     if (op.name.find(filter) == std::string::npos) continue;
     for (const OpCase& op_case : op.cases) {
       if (!op_case.timed) continue;
@@ -112,7 +112,7 @@ std::vector<OpTiming> time_ops(const Device& device, const std::string& filter) 
 
 #else
 
-std::vector<OpTiming> time_ops(const Device&, const std::string&) {
+std::vector<OpTiming> time_ops(const Device&, const std::vector<Op>&, const std::string&) {
   throw InputError("this build has no CUDA kernels to time: install nvcc (CUDA 13.0), build again");
 }
 

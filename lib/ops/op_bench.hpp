@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lib/ops/device.hpp"
+#include "lib/ops/op_table.hpp"
 
 namespace titan::ops {
 
@@ -18,9 +19,10 @@ struct OpTiming {
   double share_of_copy = 0;         // gigabytes_per_second over that of the copy
 };
 
-// The copy, then every timed case whose op's name contains `filter`, in bf16. Waits for the device.
-// Throws InputError when `device` is the CPU.
-std::vector<OpTiming> time_ops(const Device& device, const std::string& filter);
+// The copy, then every timed case of `table` whose op's name contains `filter`, in bf16. Waits for
+// the device. Throws InputError when `device` is the CPU.
+std::vector<OpTiming> time_ops(const Device& device, const std::vector<Op>& table,
+                               const std::string& filter);
 
 // "rms_norm    T 16384, D 4096      68.1 us   3941 GB/s   92 % of copy", without a newline.
 std::string format(const OpTiming& timing);
