@@ -32,15 +32,16 @@ built=$SECONDS
 results=$PWD/build/test-results
 rm -rf "$results"
 mkdir -p "$results"
+cores=$(nproc)
 export OMP_NUM_THREADS=1  # as many tests as cores run at a time, each on one
 failed=0
 
 run_ctest() {  # NAME FOLDER [OPTION...]
-  ctest --test-dir "$2" --parallel "$(nproc)" --timeout 600 --output-on-failure ${name:+-R "$name"} \
+  ctest --test-dir "$2" --parallel "$cores" --timeout 600 --output-on-failure ${name:+-R "$name"} \
     --output-junit "$results/$1.xml" "${@:3}" 2>&1 | tee "$results/$1.log" || failed=1
 }
 run_pytest() {  # [OPTION...]
-  .venv/bin/python -m pytest ${name:+-k "$name"} --numprocesses "$(nproc)" --junit-xml "$results/pytest.xml" "$@" \
+  .venv/bin/python -m pytest ${name:+-k "$name"} --numprocesses "$cores" --junit-xml "$results/pytest.xml" "$@" \
     2>&1 | tee "$results/pytest.log" || [[ $? == 5 && $name ]] || failed=1  # 5: no test of that name
 }
 
