@@ -134,6 +134,8 @@ struct Variant {
   const char* name;
   void (*apply)(JobConfig&);
 };
+std::ostream& operator<<(std::ostream& out, const Variant& variant) { return out << variant.name; }
+
 class TrainerResume : public TrainerTest, public testing::WithParamInterface<Variant> {};
 INSTANTIATE_TEST_SUITE_P(
     , TrainerResume,
