@@ -16,21 +16,25 @@ ops::AttentionShape Attention::shape(const StepContext& context) const {
 }
 
 at::Tensor Attention::forward(const StepContext& context, const Weights& weights,
-                              const at::Tensor& x, const at::Tensor& residual, Saved& saved) const {
-  saved.qkv = linear_forward(context, weights[qkv_], x, {}, &saved.x_amax);
+                              const LinearInput& x, const at::Tensor& residual,
+                              Saved& saved) const {
+  saved.qkv = linear_forward(context, weights[qkv_], x);
   ops::rope_(saved.qkv, context.rope_table, heads_, kv_heads_, context.seq_len);
   saved.attention = ops::attention(saved.qkv, shape(context));
-  return linear_forward(context, weights[wo_], saved.attention.out, residual, &saved.out_amax);
+  const LinearInput out = linear_input(weights[wo_], saved.attention.out);
+  saved.out_amax = out.copy.column_amax;
+  return linear_forward(context, weights[wo_], out, residual);
 }
 
 LinearGradient Attention::backward(const StepContext& context, const Weights& weights,
                                    const Gradients& gradients, const at::Tensor& dy,
-                                   Saved& saved) const {
+                                   const float8::RowCopy& dy_copy, Saved& saved) const {
   at::Tensor dout;
   {
-    const LinearGradient gradient = linear_gradient(weights[wo_], dy);
+    const LinearGradient gradient = linear_gradient(weights[wo_], dy, dy_copy);
     dout = linear_backward_input(context, weights[wo_], gradient);
-    linear_backward_weight(context, weights[wo_], gradient, saved.attention.out, saved.out_amax,
+    linear_backward_weight(context, weights[wo_], gradient,
+                           wgrad_input(weights[wo_], saved.attention.out, saved.out_amax),
                            gradients[wo_], gradients.accumulate);
   }
   ops::AttentionGradients d =
@@ -47,9 +51,8 @@ at::Tensor Attention::backward_x(const StepContext& context, const Weights& weig
 
 void Attention::backward_qkv_weight(const StepContext& context, const Weights& weights,
                                     const Gradients& gradients, const LinearGradient& dqkv,
-                                    const at::Tensor& x, const at::Tensor& x_amax) const {
-  linear_backward_weight(context, weights[qkv_], dqkv, x, x_amax, gradients[qkv_],
-                         gradients.accumulate);
+                                    const WgradInput& x) const {
+  linear_backward_weight(context, weights[qkv_], dqkv, x, gradients[qkv_], gradients.accumulate);
 }
 
 }  // namespace titan

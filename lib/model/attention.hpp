@@ -15,23 +15,24 @@ class Attention {
   struct Saved {
     at::Tensor qkv;  // [T, (H + 2*KV) * head_dim], q and k rotated
     ops::AttentionSaved attention;
-    at::Tensor x_amax, out_amax;  // column amax of the inputs of qkv and wo; see linear.hpp
+    at::Tensor out_amax;  // column amax of wo's input; see linear.hpp
   };
 
   // x, residual: [T, D]. Returns residual + the projection, rounded once.
-  at::Tensor forward(const StepContext& context, const Weights& weights, const at::Tensor& x,
+  at::Tensor forward(const StepContext& context, const Weights& weights, const LinearInput& x,
                      const at::Tensor& residual, Saved& saved) const;
 
-  // dy: gradient of the projection's output. Writes wo's gradient, frees `saved` but x_amax, and
-  // returns the gradient of the packed qkv projection; backward_x and backward_qkv_weight follow
-  // with it.
+  // dy: gradient of the projection's output, dy_copy as for linear_gradient. Writes wo's gradient,
+  // frees `saved`, and returns the gradient of the packed qkv projection; backward_x and
+  // backward_qkv_weight follow with it.
   LinearGradient backward(const StepContext& context, const Weights& weights,
-                          const Gradients& gradients, const at::Tensor& dy, Saved& saved) const;
+                          const Gradients& gradients, const at::Tensor& dy,
+                          const float8::RowCopy& dy_copy, Saved& saved) const;
   at::Tensor backward_x(const StepContext& context, const Weights& weights,
                         const LinearGradient& dqkv) const;
   void backward_qkv_weight(const StepContext& context, const Weights& weights,
                            const Gradients& gradients, const LinearGradient& dqkv,
-                           const at::Tensor& x, const at::Tensor& x_amax) const;
+                           const WgradInput& x) const;
 
  private:
   ops::AttentionShape shape(const StepContext& context) const;

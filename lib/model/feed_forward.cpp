@@ -1,34 +1,65 @@
 #include "lib/model/feed_forward.hpp"
 
+#include "lib/float8/fused.hpp"
 #include "lib/ops/swiglu.hpp"
 
 namespace titan {
+namespace {
+
+// What down reads. In float8 throughout, the SwiGLU's output is never in memory.
+LinearInput hidden_input(const Weight& down, const at::Tensor& gate_up) {
+  if (!reads_only_copies(down)) return linear_input(down, ops::swiglu(gate_up));
+  return {{}, float8::swiglu(gate_up, wgrad_reads_only_copies(down)), gate_up.scalar_type()};
+}
+
+}  // namespace
 
 void FeedForward::forward_kept(const StepContext& context, const Weights& weights,
-                               const at::Tensor& x, Saved& saved) const {
-  saved.gate_up = linear_forward(context, weights[gate_up_], x, {}, &saved.x_amax);
+                               const LinearInput& x, Saved& saved) const {
+  saved.gate_up = linear_forward(context, weights[gate_up_], x);
 }
 
 at::Tensor FeedForward::forward(const StepContext& context, const Weights& weights,
-                                const at::Tensor& x, const at::Tensor& residual,
+                                const LinearInput& x, const at::Tensor& residual,
                                 Saved& saved) const {
   forward_kept(context, weights, x, saved);
-  at::Tensor hidden = ops::swiglu(saved.gate_up);
-  return linear_forward(context, weights[down_], hidden, residual, &saved.hidden_amax);
+  const LinearInput hidden = hidden_input(weights[down_], saved.gate_up);
+  saved.hidden_amax = hidden.copy.column_amax;
+  return linear_forward(context, weights[down_], hidden, residual);
 }
 
 LinearGradient FeedForward::backward(const StepContext& context, const Weights& weights,
                                      const Gradients& gradients, const at::Tensor& dy,
                                      Saved& saved) const {
-  at::Tensor dgate_up = std::move(saved.gate_up);
-  const LinearGradient gradient = linear_gradient(weights[down_], dy);
-  at::Tensor dhidden = linear_backward_input(context, weights[down_], gradient);
-  ops::swiglu_backward_(dhidden, dgate_up);
-  at::Tensor hidden = std::move(dhidden);  // made again over the gradient that it no longer needs
-  linear_backward_weight(context, weights[down_], gradient, hidden, saved.hidden_amax,
-                         gradients[down_], gradients.accumulate);
-  hidden.reset();
-  return linear_gradient(weights[gate_up_], dgate_up);
+  const Weight &gate_up = weights[gate_up_], &down = weights[down_];
+  at::Tensor dgate_up = std::move(saved.gate_up);  // becomes the gradient below
+  at::Tensor dhidden;
+  float8::RowCopy copy;
+  const auto swiglu_backward = [&](bool restore_hidden) {
+    if (reads_only_copies(gate_up)) {
+      copy = float8::swiglu_backward_(dhidden, dgate_up, restore_hidden,
+                                      wgrad_reads_only_copies(gate_up));
+    } else {
+      ops::swiglu_backward_(dhidden, dgate_up);
+    }
+  };
+  const auto down_weight = [&](const LinearGradient& gradient, const WgradInput& hidden) {
+    linear_backward_weight(context, down, gradient, hidden, gradients[down_], gradients.accumulate);
+  };
+
+  LinearGradient gradient = linear_gradient(down, dy);
+  if (wgrad_reads_only_copies(down)) {
+    down_weight(gradient, {{}, float8::swiglu_columns(dgate_up, saved.hidden_amax)});
+    dhidden = linear_backward_input(context, down, gradient);
+    gradient = {};
+    swiglu_backward(/*restore_hidden=*/false);
+  } else {
+    dhidden = linear_backward_input(context, down, gradient);
+    swiglu_backward(/*restore_hidden=*/true);
+    down_weight(gradient, wgrad_input(down, dhidden, saved.hidden_amax));
+  }
+  dhidden.reset();
+  return linear_gradient(gate_up, dgate_up, copy);
 }
 
 at::Tensor FeedForward::backward_x(const StepContext& context, const Weights& weights,
@@ -38,9 +69,9 @@ at::Tensor FeedForward::backward_x(const StepContext& context, const Weights& we
 
 void FeedForward::backward_gate_up_weight(const StepContext& context, const Weights& weights,
                                           const Gradients& gradients,
-                                          const LinearGradient& dgate_up, const at::Tensor& x,
-                                          const at::Tensor& x_amax) const {
-  linear_backward_weight(context, weights[gate_up_], dgate_up, x, x_amax, gradients[gate_up_],
+                                          const LinearGradient& dgate_up,
+                                          const WgradInput& x) const {
+  linear_backward_weight(context, weights[gate_up_], dgate_up, x, gradients[gate_up_],
                          gradients.accumulate);
 }
 

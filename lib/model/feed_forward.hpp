@@ -12,14 +12,14 @@ class FeedForward {
   FeedForward(size_t gate_up, size_t down) : gate_up_(gate_up), down_(down) {}
 
   struct Saved {
-    at::Tensor gate_up;              // [T, 2F], gate | up
-    at::Tensor x_amax, hidden_amax;  // column amax of the inputs of gate and up, and of down
+    at::Tensor gate_up;      // [T, 2F], gate | up
+    at::Tensor hidden_amax;  // column amax of down's input; see linear.hpp
   };
 
-  at::Tensor forward(const StepContext& context, const Weights& weights, const at::Tensor& x,
+  at::Tensor forward(const StepContext& context, const Weights& weights, const LinearInput& x,
                      const at::Tensor& residual, Saved& saved) const;
   // Only what backward needs.
-  void forward_kept(const StepContext& context, const Weights& weights, const at::Tensor& x,
+  void forward_kept(const StepContext& context, const Weights& weights, const LinearInput& x,
                     Saved& saved) const;
 
   // dy: gradient of the projection's output. Writes w2's gradient and returns the gradient of the
@@ -30,7 +30,7 @@ class FeedForward {
                         const LinearGradient& dgate_up) const;
   void backward_gate_up_weight(const StepContext& context, const Weights& weights,
                                const Gradients& gradients, const LinearGradient& dgate_up,
-                               const at::Tensor& x, const at::Tensor& x_amax) const;
+                               const WgradInput& x) const;
 
  private:
   size_t gate_up_, down_;

@@ -31,13 +31,13 @@ Head::Result Head::forward_backward(const StepContext& context, const Weights& w
   bool accumulate = gradients.accumulate;
   for (int64_t first = 0; first < x.size(0); first += chunk_rows_) {
     const int64_t rows = std::min(chunk_rows_, x.size(0) - first);
-    at::Tensor input = norm.y.narrow(0, first, rows);
-    at::Tensor input_amax;
-    at::Tensor logits = linear_forward(context, weights[kOutput], input, {}, &input_amax);
+    const LinearInput input = linear_input(weights[kOutput], norm.y.narrow(0, first, rows));
+    at::Tensor logits = linear_forward(context, weights[kOutput], input);
     ops::cross_entropy_(logits, labels.narrow(0, first, rows), inverse_valid_tokens,
                         losses.narrow(0, first, rows));
     const LinearGradient dlogits = linear_gradient(weights[kOutput], logits);
-    linear_backward_weight(context, weights[kOutput], dlogits, input, input_amax,
+    linear_backward_weight(context, weights[kOutput], dlogits,
+                           wgrad_input(weights[kOutput], input.x, input.copy.column_amax),
                            gradients[kOutput], accumulate);
     linear_backward_input_out(context, weights[kOutput], dlogits, dnorm.narrow(0, first, rows));
     accumulate = true;
@@ -54,7 +54,8 @@ at::Tensor Head::forward(const StepContext& context, const Weights& weights, con
   at::Tensor losses = at::empty({x.size(0)}, x.options().dtype(loss_dtype(x)));
   for (int64_t first = 0; first < x.size(0); first += chunk_rows_) {
     const int64_t rows = std::min(chunk_rows_, x.size(0) - first);
-    at::Tensor logits = linear_forward(context, weights[kOutput], normed.narrow(0, first, rows));
+    at::Tensor logits = linear_forward(
+        context, weights[kOutput], linear_input(weights[kOutput], normed.narrow(0, first, rows)));
     ops::cross_entropy_forward(logits, labels.narrow(0, first, rows),
                                losses.narrow(0, first, rows));
   }
@@ -63,8 +64,8 @@ at::Tensor Head::forward(const StepContext& context, const Weights& weights, con
 
 at::Tensor Head::logits(const StepContext& context, const Weights& weights,
                         const at::Tensor& x) const {
-  return linear_forward(context, weights[kOutput],
-                        ops::rms_norm(x, weights[kNorm].compute, eps_).y);
+  const at::Tensor normed = ops::rms_norm(x, weights[kNorm].compute, eps_).y;
+  return linear_forward(context, weights[kOutput], linear_input(weights[kOutput], normed));
 }
 
 }  // namespace titan

@@ -20,38 +20,56 @@ at::Tensor rows(const at::Tensor& tensor, const WeightRun& run) {
   return tensor.narrow(0, run.first_row, run.rows);
 }
 
+bool in_float8(const WeightRun& run) { return run.recipe.has_value(); }
+
 bool wgrad_in_float8(const WeightRun& run) { return run.recipe == Float8Recipe::kRowwise; }
 
 }  // namespace
 
-at::Tensor linear_forward(const StepContext& context, const Weight& weight, const at::Tensor& x,
-                          const at::Tensor& residual, at::Tensor* column_amax) {
-  Float8Tensor x_row;  // shared by the runs
-  if (column_amax != nullptr && std::ranges::any_of(weight.runs, wgrad_in_float8)) {
-    float8::RowCopy copy = float8::quantize_rows_with_column_amax(x);
-    x_row = copy.row;
-    *column_amax = copy.column_amax;
+bool reads_only_copies(const Weight& weight) {
+  return weight.runs.size() == 1 && in_float8(weight.runs.front());
+}
+
+bool wgrad_reads_only_copies(const Weight& weight) {
+  return weight.runs.size() == 1 && wgrad_in_float8(weight.runs.front());
+}
+
+LinearInput linear_input(const Weight& weight, const at::Tensor& x) {
+  LinearInput input{x, {}, x.scalar_type()};
+  if (std::ranges::any_of(weight.runs, wgrad_in_float8)) {
+    input.copy = float8::quantize_rows_with_column_amax(x);
+  } else if (std::ranges::any_of(weight.runs, in_float8)) {
+    input.copy.row = float8::quantize_rows(x);
   }
-  at::Tensor y = at::empty({x.size(0), weight.shape[0]}, x.options());
+  return input;
+}
+
+at::Tensor linear_forward(const StepContext& context, const Weight& weight,
+                          const LinearInput& input, const at::Tensor& residual) {
+  const at::Tensor& any = input.x.defined() ? input.x : input.copy.row.values;
+  at::Tensor y = at::empty({any.size(0), weight.shape[0]}, any.options().dtype(input.dtype));
   for (const WeightRun& run : weight.runs) {
     at::Tensor out = columns(y, run);
     const at::Tensor addend = residual.defined() ? columns(residual, run) : at::Tensor();
     if (run.recipe) {
-      if (!x_row.defined()) x_row = float8::quantize_rows(x);
-      float8::matmul_out(context.device, x_row, run.row, out, addend, Accumulation::kFast,
+      float8::matmul_out(context.device, input.copy.row, run.row, out, addend, Accumulation::kFast,
                          run.emulated);
     } else {
-      ops::linear_forward_out(context.device, x, rows(weight.compute, run), out, addend);
+      ops::linear_forward_out(context.device, input.x, rows(weight.compute, run), out, addend);
     }
   }
   return y;
 }
 
-LinearGradient linear_gradient(const Weight& weight, const at::Tensor& dy) {
+LinearGradient linear_gradient(const Weight& weight, const at::Tensor& dy,
+                               const float8::RowCopy& copy) {
   LinearGradient gradient{dy, {}};
   for (const WeightRun& run : weight.runs) {
     float8::Float8Copies& copies = gradient.copies.emplace_back();
-    if (wgrad_in_float8(run)) {
+    if (copy.row.defined()) {
+      copies.row = copy.row;
+      if (wgrad_in_float8(run)) copies.column = float8::quantize_columns(dy, copy.column_amax);
+    } else if (wgrad_in_float8(run)) {
       copies = float8::quantize_rows_and_columns(columns(dy, run));
     } else if (run.recipe) {
       copies.row = float8::quantize_rows(columns(dy, run));
@@ -83,22 +101,26 @@ void linear_backward_input_out(const StepContext& context, const Weight& weight,
   }
 }
 
+WgradInput wgrad_input(const Weight& weight, const at::Tensor& x, const at::Tensor& column_amax) {
+  WgradInput input{x, {}};
+  if (std::ranges::any_of(weight.runs, wgrad_in_float8)) {
+    input.column = float8::quantize_columns(x, column_amax);
+  }
+  return input;
+}
+
 void linear_backward_weight(const StepContext& context, const Weight& weight,
-                            const LinearGradient& gradient, const at::Tensor& x,
-                            const at::Tensor& column_amax, at::Tensor dweight, bool accumulate) {
-  Float8Tensor x_column;  // shared by the runs
+                            const LinearGradient& gradient, const WgradInput& input,
+                            at::Tensor dweight, bool accumulate) {
   for (size_t i = 0; i < weight.runs.size(); ++i) {
     const WeightRun& run = weight.runs[i];
     at::Tensor out = rows(dweight, run);
     if (wgrad_in_float8(run)) {
-      if (!x_column.defined()) {
-        x_column = column_amax.defined() ? float8::quantize_columns(x, column_amax)
-                                         : float8::quantize_columns(x);
-      }
-      float8::matmul_out(context.device, gradient.copies[i].column, x_column, out,
+      float8::matmul_out(context.device, gradient.copies[i].column, input.column, out,
                          accumulate ? out : at::Tensor(), Accumulation::kFull, run.emulated);
     } else {
-      ops::linear_backward_weight(context.device, columns(gradient.dy, run), x, out, accumulate);
+      ops::linear_backward_weight(context.device, columns(gradient.dy, run), input.x, out,
+                                  accumulate);
     }
   }
 }

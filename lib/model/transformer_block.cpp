@@ -1,23 +1,22 @@
 #include "lib/model/transformer_block.hpp"
 
 #include "lib/model/declare.hpp"
-#include "lib/ops/rms_norm.hpp"
 
 namespace titan {
 
 struct TransformerBlock::Kept final : Block::Saved {
   at::Tensor x;    // the block's input
   at::Tensor mid;  // after attention and its residual
-  at::Tensor attention_rstd, ffn_rstd;
+  PreNorm::Saved attention_norm, ffn_norm;
   Attention::Saved attention;
   FeedForward::Saved feed_forward;
 
   int64_t bytes() const override {
     int64_t sum = 0;
     for (const at::Tensor& tensor :
-         {x, mid, attention_rstd, ffn_rstd, attention.qkv, attention.attention.out,
-          attention.attention.logsumexp, attention.x_amax, attention.out_amax, feed_forward.gate_up,
-          feed_forward.x_amax, feed_forward.hidden_amax}) {
+         {x, mid, attention_norm.rstd, attention_norm.column_amax, attention.qkv,
+          attention.attention.out, attention.attention.logsumexp, attention.out_amax, ffn_norm.rstd,
+          ffn_norm.column_amax, feed_forward.gate_up, feed_forward.hidden_amax}) {
       if (tensor.defined()) sum += static_cast<int64_t>(tensor.nbytes());
     }
     return sum;
@@ -25,10 +24,10 @@ struct TransformerBlock::Kept final : Block::Saved {
 };
 
 TransformerBlock::TransformerBlock(const BlockConfig& config)
-    : attention_(config.attention, kQkv, kWo),
+    : attention_norm_(kAttentionNorm, kQkv, config.attention_norm.eps),
+      attention_(config.attention, kQkv, kWo),
+      ffn_norm_(kFfnNorm, kGateUp, config.ffn_norm.eps),
       feed_forward_(kGateUp, kDown),
-      attention_norm_eps_(config.attention_norm.eps),
-      ffn_norm_eps_(config.ffn_norm.eps),
       recompute_(config.recompute) {}
 
 Unit TransformerBlock::declare(const BlockConfig& config, const std::string& name) {
@@ -46,20 +45,19 @@ Unit TransformerBlock::declare(const BlockConfig& config, const std::string& nam
 at::Tensor TransformerBlock::forward(const StepContext& context, const Weights& weights,
                                      at::Tensor x, std::unique_ptr<Block::Saved>* saved) const {
   auto kept = std::make_unique<Kept>();
-  ops::RmsNormResult norm = ops::rms_norm(x, weights[kAttentionNorm].compute, attention_norm_eps_);
-  kept->mid = attention_.forward(context, weights, norm.y, x, kept->attention);
+  LinearInput normed = attention_norm_.forward(weights, x, kept->attention_norm);
+  kept->mid = attention_.forward(context, weights, normed, x, kept->attention);
   kept->x = std::move(x);
-  kept->attention_rstd = norm.rstd;
   if (saved == nullptr) kept->attention = {};
 
-  norm = ops::rms_norm(kept->mid, weights[kFfnNorm].compute, ffn_norm_eps_);
-  kept->ffn_rstd = norm.rstd;
-  at::Tensor out = feed_forward_.forward(context, weights, norm.y, kept->mid, kept->feed_forward);
+  normed = ffn_norm_.forward(weights, kept->mid, kept->ffn_norm);
+  at::Tensor out = feed_forward_.forward(context, weights, normed, kept->mid, kept->feed_forward);
 
   if (recompute_ != Recompute::kNothing) kept->feed_forward.gate_up.reset();
   if (recompute_ == Recompute::kBlock) {
     auto input_only = std::make_unique<Kept>();
     input_only->x = kept->x;
+    input_only->feed_forward.hidden_amax = kept->feed_forward.hidden_amax;
     kept = std::move(input_only);
   }
   if (saved != nullptr) *saved = std::move(kept);
@@ -69,15 +67,12 @@ at::Tensor TransformerBlock::forward(const StepContext& context, const Weights& 
 void TransformerBlock::forward_kept(const StepContext& context, const Weights& weights,
                                     Kept& kept) const {
   if (!kept.mid.defined()) {
-    ops::RmsNormResult norm =
-        ops::rms_norm(kept.x, weights[kAttentionNorm].compute, attention_norm_eps_);
-    kept.mid = attention_.forward(context, weights, norm.y, kept.x, kept.attention);
-    kept.attention_rstd = norm.rstd;
+    const LinearInput normed = attention_norm_.forward(weights, kept.x, kept.attention_norm);
+    kept.mid = attention_.forward(context, weights, normed, kept.x, kept.attention);
   }
   if (!kept.feed_forward.gate_up.defined()) {
-    ops::RmsNormResult norm = ops::rms_norm(kept.mid, weights[kFfnNorm].compute, ffn_norm_eps_);
-    feed_forward_.forward_kept(context, weights, norm.y, kept.feed_forward);
-    kept.ffn_rstd = norm.rstd;
+    const LinearInput normed = ffn_norm_.forward(weights, kept.mid, kept.ffn_norm);
+    feed_forward_.forward_kept(context, weights, normed, kept.feed_forward);
   }
 }
 
@@ -87,31 +82,28 @@ at::Tensor TransformerBlock::backward(const StepContext& context, const Weights&
   Kept& kept = static_cast<Kept&>(*saved);
   forward_kept(context, weights, kept);
 
-  // Feed-forward. The norm's backward makes the norm's output again on the way, for the weight.
+  // Feed-forward.
   LinearGradient dgate_up =
       feed_forward_.backward(context, weights, gradients, dy, kept.feed_forward);
   at::Tensor dnorm = feed_forward_.backward_x(context, weights, dgate_up);
-  at::Tensor normed;
-  at::Tensor dmid =
-      ops::rms_norm_backward(dnorm, kept.mid, weights[kFfnNorm].compute, kept.ffn_rstd, dy,
-                             gradients[kFfnNorm], gradients.accumulate, &normed);
+  PreNorm::Backward mid =
+      ffn_norm_.backward(weights, gradients, dnorm, kept.mid, kept.ffn_norm, dy, &weights[kWo]);
   dy.reset();
   dnorm.reset();
   kept.mid.reset();
-  feed_forward_.backward_gate_up_weight(context, weights, gradients, dgate_up, normed,
-                                        kept.feed_forward.x_amax);
+  feed_forward_.backward_gate_up_weight(context, weights, gradients, dgate_up, mid.y);
   dgate_up = {};
-  normed.reset();
+  mid.y = {};
 
   // Attention.
   const LinearGradient dqkv =
-      attention_.backward(context, weights, gradients, dmid, kept.attention);
+      attention_.backward(context, weights, gradients, mid.dx, mid.copy, kept.attention);
+  mid.copy = {};
   dnorm = attention_.backward_x(context, weights, dqkv);
-  at::Tensor dx =
-      ops::rms_norm_backward(dnorm, kept.x, weights[kAttentionNorm].compute, kept.attention_rstd,
-                             dmid, gradients[kAttentionNorm], gradients.accumulate, &normed);
-  attention_.backward_qkv_weight(context, weights, gradients, dqkv, normed, kept.attention.x_amax);
-  return dx;
+  const PreNorm::Backward x = attention_norm_.backward(
+      weights, gradients, dnorm, kept.x, kept.attention_norm, mid.dx, /*producer=*/nullptr);
+  attention_.backward_qkv_weight(context, weights, gradients, dqkv, x.y);
+  return x.dx;
 }
 
 }  // namespace titan

@@ -5,6 +5,7 @@
 
 #include "lib/model/attention.hpp"
 #include "lib/model/feed_forward.hpp"
+#include "lib/model/pre_norm.hpp"
 
 namespace titan {
 
@@ -48,9 +49,10 @@ class TransformerBlock final : public Block {
   // From the block's input to the gate and up product: all that backward may ask for.
   void forward_kept(const StepContext& context, const Weights& weights, Kept& kept) const;
 
+  PreNorm attention_norm_;
   Attention attention_;
+  PreNorm ffn_norm_;
   FeedForward feed_forward_;
-  double attention_norm_eps_, ffn_norm_eps_;
   Recompute recompute_;
 };
 

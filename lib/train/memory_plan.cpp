@@ -37,35 +37,55 @@ class Timeline {
   std::vector<MemoryMoment> moments_;
 };
 
+// What a linear group adds for its products: float8 copies of its input and of its output's
+// gradient, a byte an element.
+struct GroupSizes {
+  int64_t input_row = 0, input_column = 0;  // forward and wgrad
+  int64_t dy_row = 0, dy_column = 0;        // dgrad and wgrad
+  int64_t column_amax = 0;                  // fp32 [K], kept from forward to backward
+  bool only_copies = false;                 // the input itself is not in memory for forward
+  bool wgrad_only_copies = false;           // nor for wgrad
+};
+
+GroupSizes sizes_of(const LinearGroup& group, int64_t tokens) {
+  const auto count = [&](auto&& wanted) {
+    return std::count_if(group.members.begin(), group.members.end(), wanted);
+  };
+  const int64_t members = static_cast<int64_t>(group.members.size());
+  const int64_t in_float8 =
+      count([](const LinearConfig& linear) { return linear.float8.has_value(); });
+  const int64_t rowwise =
+      count([](const LinearConfig& linear) { return linear.float8 == Float8Recipe::kRowwise; });
+  GroupSizes sizes;
+  sizes.only_copies = in_float8 == members;
+  sizes.wgrad_only_copies = rowwise == members;
+  if (in_float8 > 0) sizes.input_row = tokens * group.in_features();
+  if (rowwise > 0) {
+    sizes.input_column = tokens * group.in_features();
+    sizes.column_amax = group.in_features() * 4;
+  }
+  for (const LinearConfig& linear : group.members) {
+    if (linear.float8) sizes.dy_row += tokens * linear.out_features;
+    if (linear.float8 == Float8Recipe::kRowwise) sizes.dy_column += tokens * linear.out_features;
+  }
+  return sizes;
+}
+
 // Sizes of one block's tensors in bytes.
 struct BlockSizes {
   int64_t stream;              // [T, D]: residual, norm output, attention output, their gradients
-  int64_t qkv;                 // [T, (H + 2 KV) head_dim]
+  int64_t qkv_out;             // [T, (H + 2 KV) head_dim]
   int64_t lse;                 // fp32 [B, H, S]
   int64_t rstd;                // fp32 [T]
-  int64_t gate_up;             // [T, 2 F]
+  int64_t gate_up_out;         // [T, 2 F]
   int64_t hidden;              // [T, F]
   int64_t attention_backward;  // dq, dk, dv and the kernel's fp32 accumulator of dq
   int64_t gradients;
-  // Float8 copies, a byte an element, 0 where the linears stay in high precision: of [T, D] as the
-  // input of qkv, wo and gate and up, and of the widest tensors.
-  int64_t stream_copy, qkv_copy, gate_up_copy, hidden_copy;
-  int64_t column_amax;  // fp32 [K] of every input whose wgrad runs in float8
+  GroupSizes qkv, wo, gate_up, down;
 
-  int64_t attention_kept() const { return qkv + stream + lse; }
+  int64_t attention_kept() const { return qkv_out + stream + lse + wo.column_amax; }
+  int64_t norm_kept(const GroupSizes& linear) const { return rstd + linear.column_amax; }
 };
-
-bool uses_float8(const LinearGroup& group) {
-  return std::any_of(group.members.begin(), group.members.end(),
-                     [](const LinearConfig& linear) { return linear.float8.has_value(); });
-}
-
-int64_t column_amax_bytes(const LinearGroup& group) {
-  const bool wanted = std::any_of(
-      group.members.begin(), group.members.end(),
-      [](const LinearConfig& linear) { return linear.float8 == Float8Recipe::kRowwise; });
-  return wanted ? group.in_features() * 4 : 0;
-}
 
 BlockSizes sizes_of(const BlockConfig& block, const Unit& unit, int64_t tokens,
                     const SharderConfig& sharder) {
@@ -73,23 +93,16 @@ BlockSizes sizes_of(const BlockConfig& block, const Unit& unit, int64_t tokens,
   const int64_t heads = block.attention.heads;
   BlockSizes sizes{};
   sizes.stream = tokens * block.attention_norm.dim * element;
-  sizes.qkv = tokens * block.attention.qkv.out_features() * element;
+  sizes.qkv_out = tokens * block.attention.qkv.out_features() * element;
   sizes.lse = tokens * heads * 4;
   sizes.rstd = tokens * 4;
   sizes.hidden = tokens * block.feed_forward.hidden * element;
-  sizes.gate_up = 2 * sizes.hidden;
-  sizes.attention_backward = sizes.qkv + tokens * heads * (block.attention.head_dim * 4 + 4);
-  if (uses_float8(block.attention.qkv) || uses_float8(block.attention.wo) ||
-      uses_float8(block.feed_forward.gate_up)) {
-    sizes.stream_copy = tokens * block.attention_norm.dim;
-  }
-  if (uses_float8(block.attention.qkv)) sizes.qkv_copy = sizes.qkv / element;
-  if (uses_float8(block.feed_forward.gate_up)) sizes.gate_up_copy = sizes.gate_up / element;
-  if (uses_float8(block.feed_forward.down)) sizes.hidden_copy = sizes.hidden / element;
-  for (const LinearGroup* group : {&block.attention.qkv, &block.attention.wo,
-                                   &block.feed_forward.gate_up, &block.feed_forward.down}) {
-    sizes.column_amax += column_amax_bytes(*group);
-  }
+  sizes.gate_up_out = 2 * sizes.hidden;
+  sizes.attention_backward = sizes.qkv_out + tokens * heads * (block.attention.head_dim * 4 + 4);
+  sizes.qkv = sizes_of(block.attention.qkv, tokens);
+  sizes.wo = sizes_of(block.attention.wo, tokens);
+  sizes.gate_up = sizes_of(block.feed_forward.gate_up, tokens);
+  sizes.down = sizes_of(block.feed_forward.down, tokens);
   for (const Parameter& parameter : unit.parameters) {
     sizes.gradients +=
         parameter.size() *
@@ -98,21 +111,39 @@ BlockSizes sizes_of(const BlockConfig& block, const Unit& unit, int64_t tokens,
   return sizes;
 }
 
+// A linear group's input of `bytes` and its row copy.
+int64_t input_bytes(const GroupSizes& linear, int64_t bytes) {
+  return (linear.only_copies ? 0 : bytes) + linear.input_row;
+}
+
+int64_t wgrad_input_bytes(const GroupSizes& linear, int64_t bytes) {
+  return (linear.wgrad_only_copies ? 0 : bytes) + linear.input_column;
+}
+
+// From the block's input to what attention keeps and its sum with the residual; leaves the norm's
+// output too, whose bytes it returns.
+int64_t attention_forward(Timeline& memory, const BlockSizes& s) {
+  const int64_t normed = input_bytes(s.qkv, s.stream);
+  memory.alloc(normed + s.norm_kept(s.qkv));
+  memory.alloc(s.attention_kept());
+  memory.pulse(s.wo.input_row + s.stream);
+  memory.alloc(s.stream);
+  return normed;
+}
+
 // Leaves the block's output and what it keeps.
 void forward(Timeline& memory, const BlockSizes& s, Recompute recompute) {
-  memory.alloc(s.column_amax);
-  memory.alloc(s.stream + s.rstd);  // norm
-  memory.alloc(s.attention_kept());
-  memory.alloc(s.stream);  // mid
-  memory.free(s.stream);   // the norm's output, overwritten by the next
-  memory.alloc(s.stream + s.rstd);
-  memory.alloc(s.gate_up + s.hidden);
-  memory.pulse(s.stream + s.hidden_copy);
+  const int64_t attention_normed = attention_forward(memory, s);
+  const int64_t normed = input_bytes(s.gate_up, s.stream);
+  memory.alloc(normed + s.norm_kept(s.gate_up));
+  memory.free(attention_normed);
+  const int64_t hidden = input_bytes(s.down, s.hidden);
+  memory.alloc(s.gate_up_out + s.down.column_amax + hidden);
   memory.alloc(s.stream);  // out
-  memory.free(s.hidden + s.stream);
-  if (recompute != Recompute::kNothing) memory.free(s.gate_up);
+  memory.free(hidden + normed);
+  if (recompute != Recompute::kNothing) memory.free(s.gate_up_out);
   if (recompute == Recompute::kBlock) {
-    memory.free(s.attention_kept() + s.stream + 2 * s.rstd + s.column_amax);
+    memory.free(s.attention_kept() + s.stream + s.norm_kept(s.qkv) + s.norm_kept(s.gate_up));
   }
 }
 
@@ -120,37 +151,61 @@ void forward(Timeline& memory, const BlockSizes& s, Recompute recompute) {
 void backward(Timeline& memory, const BlockSizes& s, Recompute recompute, bool first_micro_batch) {
   if (first_micro_batch) memory.alloc(s.gradients);
   if (recompute == Recompute::kBlock) {
-    memory.alloc(s.stream + 2 * s.rstd + s.column_amax + s.attention_kept() + s.stream);
-    memory.free(s.stream);
+    memory.free(attention_forward(memory, s));
+    memory.alloc(s.norm_kept(s.gate_up));
   }
   if (recompute != Recompute::kNothing) {
-    memory.alloc(s.stream + s.gate_up);
-    memory.free(s.stream);
+    const int64_t normed = input_bytes(s.gate_up, s.stream);
+    memory.alloc(normed + s.gate_up_out);
+    memory.free(normed);
   }
-  memory.alloc(s.hidden);
-  memory.pulse(2 * s.stream_copy + s.hidden_copy);  // of dy and the SwiGLU output
+
+  // Feed-forward: down, the SwiGLU, gate and up. In use: gate_up_out, which becomes its gradient.
+  memory.alloc(s.down.dy_row + s.down.dy_column);
+  if (s.down.wgrad_only_copies) {
+    memory.pulse(s.down.input_column);
+    memory.alloc(s.hidden);  // its gradient
+    memory.free(s.down.dy_row + s.down.dy_column);
+  } else {
+    memory.alloc(s.hidden);
+    if (s.gate_up.only_copies) memory.pulse(s.gate_up.dy_row + s.down.input_column);
+    memory.pulse(s.down.input_column);
+    memory.free(s.down.dy_row + s.down.dy_column);
+  }
+  if (s.gate_up.only_copies) memory.pulse(s.gate_up.dy_row);
   memory.free(s.hidden);
-  memory.pulse(2 * s.gate_up_copy + s.stream);
-  memory.alloc(s.stream);      // dnorm
-  memory.alloc(2 * s.stream);  // dmid, normed
-  memory.free(3 * s.stream);   // dy, dnorm, mid
-  memory.pulse(2 * s.gate_up_copy + s.stream_copy);
-  memory.free(s.gate_up + s.stream);
+  memory.alloc(s.gate_up.dy_row + s.gate_up.dy_column);
+  memory.alloc(s.stream);  // gradient of the norm's output
+  memory.alloc(s.stream);  // of mid
+  const int64_t mid_copy = s.wo.only_copies ? s.wo.dy_row : 0;
+  memory.alloc(mid_copy + wgrad_input_bytes(s.gate_up, s.stream));
+  memory.free(3 * s.stream);  // the gradients of the output and of the norm's output, mid
+  memory.free(s.gate_up.dy_row + s.gate_up.dy_column + s.gate_up_out +
+              wgrad_input_bytes(s.gate_up, s.stream));
+
+  // Attention: wo, attention, qkv. In use: the gradient of mid and its row copy.
+  memory.alloc(s.wo.dy_row - mid_copy + s.wo.dy_column);
   memory.alloc(s.stream);  // gradient of the attention output
+  memory.pulse(s.wo.input_column);
+  memory.free(s.wo.dy_row - mid_copy + s.wo.dy_column);
   memory.alloc(s.attention_backward);
-  memory.free(s.attention_kept() + s.attention_backward - s.qkv);
-  memory.alloc(s.qkv);
-  memory.free(s.qkv + s.stream);
-  memory.alloc(3 * s.stream);  // dnorm, dx, normed
-  memory.pulse(2 * s.qkv_copy + s.stream_copy);
-  memory.free(4 * s.stream + s.qkv + 2 * s.rstd + s.column_amax);
+  memory.free(s.stream + s.lse + s.attention_backward);  // but for dq, dk and dv
+  memory.alloc(s.qkv_out);  // the rotated gradients side by side
+  memory.alloc(s.qkv.dy_row + s.qkv.dy_column);
+  memory.free(s.qkv_out + s.stream + mid_copy);
+  memory.alloc(2 * s.stream);  // gradients of the norm's output and of the input
+  memory.alloc(wgrad_input_bytes(s.qkv, s.stream));
+  memory.free(s.qkv.dy_row + s.qkv.dy_column + s.qkv_out + wgrad_input_bytes(s.qkv, s.stream));
+  memory.free(3 * s.stream);  // the gradients of mid and of the norm's output, the input
+  memory.free(s.norm_kept(s.qkv) + s.norm_kept(s.gate_up) + s.wo.column_amax + s.down.column_amax);
 }
 
 // What a block keeps between its forward and its backward, the bytes of its Saved.
 int64_t kept(const BlockSizes& s, Recompute recompute) {
-  if (recompute == Recompute::kBlock) return s.stream;
-  const int64_t all_but_gate_up = 2 * s.stream + 2 * s.rstd + s.attention_kept() + s.column_amax;
-  return recompute == Recompute::kGateUp ? all_but_gate_up : all_but_gate_up + s.gate_up;
+  if (recompute == Recompute::kBlock) return s.stream + s.down.column_amax;
+  const int64_t all_but_gate_up = 2 * s.stream + s.norm_kept(s.qkv) + s.norm_kept(s.gate_up) +
+                                  s.attention_kept() + s.down.column_amax;
+  return recompute == Recompute::kGateUp ? all_but_gate_up : all_but_gate_up + s.gate_up_out;
 }
 
 // The walk of one micro-batch. The first of a step allocates the gradients, later ones find them.

@@ -168,11 +168,12 @@ TEST_P(ModuleGradient, Attention) {
   const Attention attention(config, 0, 1);
   const Weights& weights = unit.weights;
   Attention::Saved saved;
-  expect_close(attention.forward(context, weights, x.detach(), residual, saved), y.detach(), "y");
-  const LinearGradient dqkv = attention.backward(context, weights, unit.written, dy, saved);
+  const LinearInput input = linear_input(weights[0], x.detach());
+  expect_close(attention.forward(context, weights, input, residual, saved), y.detach(), "y");
+  const LinearGradient dqkv = attention.backward(context, weights, unit.written, dy, {}, saved);
   EXPECT_FALSE(saved.qkv.defined()) << "backward frees what was saved";
   expect_close(attention.backward_x(context, weights, dqkv), expected[0], "dx");
-  attention.backward_qkv_weight(context, weights, unit.written, dqkv, x.detach(), {});
+  attention.backward_qkv_weight(context, weights, unit.written, dqkv, {x.detach(), {}});
   unit.expect_written({expected[1], expected[2]});
 }
 
@@ -187,11 +188,11 @@ TEST_P(ModuleGradient, FeedForward) {
   const FeedForward feed_forward(0, 1);
   const Weights& weights = unit.weights;
   FeedForward::Saved saved;
-  expect_close(feed_forward.forward(context, weights, x.detach(), residual, saved), y.detach(),
-               "y");
+  const LinearInput input = linear_input(weights[0], x.detach());
+  expect_close(feed_forward.forward(context, weights, input, residual, saved), y.detach(), "y");
   const LinearGradient dgate_up = feed_forward.backward(context, weights, unit.written, dy, saved);
   expect_close(feed_forward.backward_x(context, weights, dgate_up), expected[0], "dx");
-  feed_forward.backward_gate_up_weight(context, weights, unit.written, dgate_up, x.detach(), {});
+  feed_forward.backward_gate_up_weight(context, weights, unit.written, dgate_up, {x.detach(), {}});
   unit.expect_written({expected[1], expected[2]});
 }
 

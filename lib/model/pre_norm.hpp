@@ -1,0 +1,39 @@
+// The RMSNorm in front of a linear group. Where the group is in float8 throughout, the norm writes
+// the float8 copies that its products read, and its output is never in memory.
+#pragma once
+
+#include "lib/model/linear.hpp"
+
+namespace titan {
+
+class PreNorm {
+ public:
+  // Parameters `norm` and `linear` by their index in the block's unit.
+  PreNorm(size_t norm, size_t linear, double eps) : norm_(norm), linear_(linear), eps_(eps) {}
+
+  struct Saved {
+    at::Tensor rstd;         // fp32 [T]
+    at::Tensor column_amax;  // of the norm's output; see linear.hpp
+  };
+
+  // x: [T, D].
+  LinearInput forward(const Weights& weights, const at::Tensor& x, Saved& saved) const;
+
+  struct Backward {
+    at::Tensor dx;         // dresidual included
+    float8::RowCopy copy;  // of dx, for linear_gradient(*producer, ...)
+    WgradInput y;          // the norm's output, for the group's weight gradient
+  };
+  // dy: gradient of the norm's output; dresidual: the gradient that reaches x past the norm. Writes
+  // the norm weight's gradient. `producer`: the linear group that x is the output of, or null:
+  // where it is in float8 throughout, dx comes with its copy.
+  Backward backward(const Weights& weights, const Gradients& gradients, const at::Tensor& dy,
+                    const at::Tensor& x, const Saved& saved, const at::Tensor& dresidual,
+                    const Weight* producer) const;
+
+ private:
+  size_t norm_, linear_;
+  double eps_;
+};
+
+}  // namespace titan
