@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "lib/base/error.hpp"
 #include "lib/config/value.hpp"
@@ -103,6 +104,26 @@ void check_checkpoint(const Checkpoint& checkpoint, Problems& problems) {
   }
 }
 
+// A line for every converter that model.converters does not list while its options are set.
+std::vector<std::string> unused_converter_options(const JobConfig& job) {
+  const JobConfig defaults;
+  std::map<std::string_view, std::string> unused;  // by converter, whose name is the section's
+  for (const Option& option : options()) {
+    const std::string_view converter = option.section();
+    if (!converter.starts_with("quantize.") || option.support == Support::kIgnored) continue;
+    if (option.get(job) == option.get(defaults)) continue;
+    if (std::ranges::find(job.model.converters, converter) != job.model.converters.end()) continue;
+    std::string& names = unused[converter];
+    names += concat(names.empty() ? "" : ", ", option.path);
+  }
+  std::vector<std::string> warnings;
+  for (const auto& [converter, names] : unused) {
+    warnings.push_back(
+        concat("model.converters does not list ", converter, ", so these have no effect: ", names));
+  }
+  return warnings;
+}
+
 void check_rest(const JobConfig& job, Problems& problems) {
   const Profiling& profiling = job.profiling;
   const std::int64_t used = profiling.profiler_active + profiling.profiler_warmup;
@@ -162,7 +183,7 @@ std::vector<std::string> check_consistent(const JobConfig& job, std::int64_t wor
   check_rest(job, problems);
   problems.throw_any();
 
-  std::vector<std::string> warnings;
+  std::vector<std::string> warnings = unused_converter_options(job);
   const LrScheduler& schedule = job.lr_scheduler;
   const std::int64_t total = schedule.total_steps.value_or(job.training.steps);
   const std::int64_t warmup = std::min(schedule.warmup_steps, total);

@@ -10,6 +10,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::UnorderedElementsAre;
 
 JobConfig job_with(std::initializer_list<std::string_view> arguments) {
   return run(arguments).config;
@@ -46,7 +47,6 @@ TEST(CheckSupported, RefusesByName) {
       {"--parallelism.expert_parallel_comm_backend=deepep", "set it to \"standard\""},
       {"--model.converters=quantize.grouped_mm.float8", "take quantize.grouped_mm.float8 out"},
       {"--model.converters=mx", "take the mx converters out"},
-      {"--optimizer.state_dtype=bfloat16", "optimizer.state_dtype: \"bfloat16\""},
       {"--optimizer.early_step_in_backward", "optimizer.early_step_in_backward"},
       {"--training.enable_cpu_offload", "training.enable_cpu_offload"},
       {"--activation_checkpoint.mode=memory_budget", "set it to none, selective or full"},
@@ -159,6 +159,22 @@ TEST(CheckConsistent, Contradictions) {
     EXPECT_THAT(input_error([&] { check_consistent(job); }), HasSubstr(std::string(named)));
   }
   EXPECT_THAT(check_consistent(job_with({"--checkpoint.keep_latest_k=1"})), IsEmpty());
+}
+
+TEST(CheckConsistent, OptionsOfAConverterThatIsNotListed) {
+  EXPECT_THAT(check_consistent(job_with({"--float8.recipe_name=rowwise",
+                                         "--quantize.linear.float8.filter_fqns=output,w1",
+                                         "--quantize.grouped_mm.float8.fqns=experts"})),
+              UnorderedElementsAre(
+                  "model.converters does not list quantize.linear.float8, so these have no effect: "
+                  "quantize.linear.float8.recipe_name, quantize.linear.float8.filter_fqns",
+                  "model.converters does not list quantize.grouped_mm.float8, so these have no "
+                  "effect: quantize.grouped_mm.float8.fqns"));
+  EXPECT_THAT(check_consistent(job_with({"--model.converters=float8", "--float8.emulate",
+                                         "--float8.recipe_name=rowwise"})),
+              IsEmpty());
+  // A default that is written out asks for nothing.
+  EXPECT_THAT(check_consistent(job_with({"--quantize.linear.mx.filter_fqns=output"})), IsEmpty());
 }
 
 TEST(CheckConsistent, ScheduleWarnings) {
