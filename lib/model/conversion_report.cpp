@@ -15,6 +15,32 @@ std::string without_layer(const std::string& name) {
   return prefix + "*" + name.substr(name.find('.', prefix.size()));
 }
 
+std::string joined(const LinearGroupKind& kind, const Float8Members& members) {
+  std::string text;
+  for (size_t i = 0; i < members.size(); ++i) {
+    if (members[i]) text += concat(text.empty() ? "" : "|", kind.members[i].name);
+  }
+  return text;
+}
+
+// "layers.*.attention.wq|wk|wv   M 8192  bf16 1.234  float8 0.987  float8 wq|wk 1.010"
+std::string line_of(const GroupMeasurement& measurement) {
+  const LinearGroupKind& kind = measurement.kind;
+  const Float8Members all(kind.members.size(), true), none(kind.members.size(), false);
+  char buffer[256];
+  std::snprintf(buffer, sizeof buffer, "\n  %-32s M %6ld", (kind.name + joined(kind, all)).c_str(),
+                static_cast<long>(kind.m));
+  std::string text = buffer;
+  for (const auto& [float8, milliseconds] : measurement.choices) {
+    const std::string name = float8 == none  ? "bf16"
+                             : float8 == all ? "float8"
+                                             : "float8 " + joined(kind, float8);
+    std::snprintf(buffer, sizeof buffer, "  %s %.3f", name.c_str(), milliseconds);
+    text += buffer;
+  }
+  return text;
+}
+
 }  // namespace
 
 int64_t ConversionReport::converted() const {
@@ -45,12 +71,16 @@ std::string ConversionReport::table() const {
   char buffer[256];
   for (const std::string& key : order) {
     const auto& [row, count] = lines.at(key);
-    std::snprintf(buffer, sizeof buffer, "\n  %-32s %4ld x  M %6ld  K %6ld  N %6ld  %s",
+    std::snprintf(buffer, sizeof buffer, "\n  %-32s %4ld x  M %6ld  K %6ld  N %6ld  %s%s%s",
                   without_layer(row->name).c_str(), static_cast<long>(count),
                   static_cast<long>(row->m), static_cast<long>(row->k), static_cast<long>(row->n),
-                  row->converted ? "float8" : concat("not: ", row->reason).c_str());
+                  row->converted ? "float8" : "not", row->reason.empty() ? "" : ": ",
+                  row->reason.c_str());
     text += buffer;
   }
+  if (!measurements.empty()) text += "\n  measured, ms of forward and backward of a micro-batch:";
+  for (const GroupMeasurement& measurement : measurements) text += line_of(measurement);
+  for (const std::string& note : notes) text += "\n  " + note;
   return text;
 }
 

@@ -2,11 +2,13 @@
 // one did is in the conversion report, a row for every linear.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "lib/model/decoder_config.hpp"
+#include "lib/model/linear_timing.hpp"
 
 namespace titan {
 
@@ -15,18 +17,33 @@ struct ConversionRow {
   std::vector<std::string> group;  // names of the members that share its input
   int64_t m = 0, k = 0, n = 0;     // tokens of a micro-batch on this rank, in, out
   bool converted = false;
-  std::string reason;  // why it was not converted: the filter entry, the dimension, the threshold
+  // Why it was not converted: the filter entry, the dimension, the threshold. What was measured,
+  // whether converted or not.
+  std::string reason;
+};
+
+// What auto_filter_measured knows of a kind of group.
+struct GroupMeasurement {
+  struct Choice {
+    Float8Members float8;
+    double milliseconds = 0;  // forward and backward of a micro-batch
+  };
+  LinearGroupKind kind;
+  Float8Members candidates;     // which members could be converted
+  std::vector<Choice> choices;  // the first: none in float8; the second: all candidates
 };
 
 struct ConversionReport {
   std::string converter;  // "float8 rowwise"
   std::vector<ConversionRow> rows;
+  std::vector<GroupMeasurement> measurements;
+  std::vector<std::string> notes;  // lines below the table
   std::vector<std::string> warnings;
 
   int64_t converted() const;
   // "float8 rowwise: 160 of 225 linears"
   std::string summary() const;
-  // The summary and a table with one line for every distinct kind of linear.
+  // The summary, a table with one line for every distinct kind of linear, and what was measured.
   std::string table() const;
 };
 
@@ -36,16 +53,23 @@ class Converter {
   virtual ConversionReport convert(DecoderConfig& model) const = 0;
 };
 
+// Measures a kind of group whose members may be converted where `candidates` is true.
+using MeasureGroup =
+    std::function<GroupMeasurement(const LinearGroupKind&, const Float8Members& candidates)>;
+
 struct Float8LinearOptions {
   Float8Recipe recipe = Float8Recipe::kRowwise;
-  std::vector<std::string> filter_fqns;  // substrings of dotted names; auto_filter_small_kn
-  bool emulate = false;                  // fp32 arithmetic on float8 values
-  int64_t tokens = 0;                    // M: tokens of a micro-batch on this rank
+  // Substrings of dotted names; auto_filter_small_kn; auto_filter_measured.
+  std::vector<std::string> filter_fqns;
+  bool emulate = false;       // fp32 arithmetic on float8 values
+  int64_t tokens = 0;         // M: tokens of a micro-batch on this rank
+  MeasureGroup measure = {};  // for auto_filter_measured; empty where there is no GPU to time
 };
 
 // Sets LinearConfig::float8 on the linears whose dimensions are multiples of 16 and whose names
 // hold no entry of the filter; with auto_filter_small_kn also not on those that torchao's
-// thresholds call too small (torchao float8_linear_utils.py, _auto_filter_for_recipe).
+// thresholds call too small (torchao float8_linear_utils.py, _auto_filter_for_recipe), and with
+// auto_filter_measured not on those that are no faster in float8 (measured_filter.hpp).
 std::unique_ptr<Converter> float8_linear_converter(Float8LinearOptions options);
 
 }  // namespace titan

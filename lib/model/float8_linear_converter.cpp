@@ -3,12 +3,13 @@
 #include <map>
 
 #include "lib/base/error.hpp"
-#include "lib/model/converter.hpp"
+#include "lib/model/measured_filter.hpp"
 
 namespace titan {
 namespace {
 
 constexpr const char* kAutoFilter = "auto_filter_small_kn";
+constexpr const char* kMeasuredFilter = "auto_filter_measured";
 constexpr int64_t kMultiple = 16;  // of every dimension of a float8 product
 
 const char* recipe_name(Float8Recipe recipe) {
@@ -41,11 +42,8 @@ size_t edit_distance(const std::string& a, const std::string& b) {
 class Float8LinearConverter final : public Converter {
  public:
   explicit Float8LinearConverter(Float8LinearOptions options) : options_(std::move(options)) {
-    auto word = std::find(options_.filter_fqns.begin(), options_.filter_fqns.end(), kAutoFilter);
-    if (word != options_.filter_fqns.end()) {
-      auto_filter_ = true;
-      options_.filter_fqns.erase(word);
-    }
+    auto_filter_ = std::erase(options_.filter_fqns, kAutoFilter) > 0;
+    measured_filter_ = std::erase(options_.filter_fqns, kMeasuredFilter) > 0;
     if (auto_filter_ && options_.recipe != Float8Recipe::kRowwise) {
       throw InputError(concat("quantize.linear.float8.filter_fqns: ", kAutoFilter,
                               " has no thresholds for recipe rowwise_with_gw_hp yet; name the "
@@ -74,6 +72,7 @@ class Float8LinearConverter final : public Converter {
       }
       report.rows.push_back(std::move(row));
     });
+    if (measured_filter_) keep_measured(model, report);
     for (const std::string& entry : options_.filter_fqns) {
       if (matches[entry] == 0) report.warnings.push_back(no_match(entry, report));
     }
@@ -81,6 +80,16 @@ class Float8LinearConverter final : public Converter {
   }
 
  private:
+  void keep_measured(DecoderConfig& model, ConversionReport& report) const {
+    if (options_.measure) {
+      keep_what_gains(model, report, options_.tokens, options_.measure);
+    } else {
+      report.notes.push_back(concat(
+          kMeasuredFilter, ": nothing can be measured (on the CPU, in --dry_run, with emulate): ",
+          "all ", report.converted(), " linears that may be in float8 are"));
+    }
+  }
+
   std::string reason_against(const std::string& name, const LinearConfig& linear,
                              std::map<std::string, int64_t>& matches) const {
     for (const std::string& entry : options_.filter_fqns) {
@@ -113,6 +122,7 @@ class Float8LinearConverter final : public Converter {
 
   Float8LinearOptions options_;
   bool auto_filter_ = false;
+  bool measured_filter_ = false;
 };
 
 }  // namespace
