@@ -12,34 +12,12 @@
 #include <string>
 
 #include "lib/base/error.hpp"
-#include "lib/checkpoint/safetensors.hpp"
 #include "lib/train/from_job.hpp"
 #include "lib/train/step.hpp"
+#include "tests/oracle/tensor_files.hpp"
 
 namespace titan {
 namespace {
-
-at::Tensor read(const SafetensorsReader& file, const std::string& name) {
-  const SafetensorsEntry* entry = file.find(name);
-  if (entry == nullptr) throw Error("no tensor " + name);
-  at::ScalarType dtype = entry->dtype == Dtype::kInt32 ? at::kInt : at::kFloat;
-  at::Tensor tensor = at::empty(entry->shape, dtype);
-  file.read(entry->begin, {static_cast<std::byte*>(tensor.data_ptr()), tensor.nbytes()});
-  return tensor;
-}
-
-void write(const std::string& path, const std::map<std::string, at::Tensor>& tensors) {
-  std::vector<SafetensorsEntry> entries;
-  for (const auto& [name, tensor] : tensors) {
-    entries.push_back({name, Dtype::kFloat32, tensor.sizes().vec()});
-  }
-  SafetensorsWriter writer(FileSystem::posix(), path, entries, {});
-  for (const SafetensorsEntry& entry : writer.entries()) {
-    at::Tensor tensor = tensors.at(entry.name).to(at::kCPU, at::kFloat).contiguous();
-    writer.append({static_cast<const std::byte*>(tensor.data_ptr()), tensor.nbytes()});
-  }
-  writer.finish();
-}
 
 // A flavour whose grouped-query attention can be tried with any number of key/value heads.
 void set_kv_heads(DecoderConfig& model, int64_t kv_heads) {
@@ -74,8 +52,8 @@ void run(int argc, char** argv) {
   job.activation_checkpoint.selective_ac_option = options["option"];
 
   SafetensorsReader input(argv[1]);
-  at::Tensor tokens = read(input, "tokens");
-  at::Tensor labels = read(input, "labels");
+  at::Tensor tokens = read_tensor(input, "tokens");
+  at::Tensor labels = read_tensor(input, "labels");
   job.training.global_batch_size = job.training.local_batch_size * tokens.size(0);
 
   DecoderConfig model = decoder_config(job);
@@ -84,7 +62,8 @@ void run(int argc, char** argv) {
   Sharder sharder(declare_units(model), sharder_config(job), device);
   for (Parameter* parameter : sharder.parameters()) {
     for (size_t i = 0; i < parameter->members.size(); ++i) {
-      parameter->member_rows(parameter->master, i).copy_(read(input, parameter->members[i].name));
+      parameter->member_rows(parameter->master, i)
+          .copy_(read_tensor(input, parameter->members[i].name));
     }
   }
   sharder.refresh_compute();
@@ -112,7 +91,7 @@ void run(int argc, char** argv) {
       out[parameter->members[i].name + ".grad"] = parameter->member_rows(parameter->gradient, i);
     }
   }
-  write(argv[2], out);
+  write_tensors(argv[2], out);
 }
 
 }  // namespace
