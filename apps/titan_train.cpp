@@ -14,6 +14,7 @@
 #include "lib/config/command_line.hpp"
 #include "lib/config/dump.hpp"
 #include "lib/config/help.hpp"
+#include "lib/train/device_choice.hpp"
 #include "lib/train/report.hpp"
 #include "lib/train/trainer.hpp"
 #include "lib/train/version.hpp"
@@ -51,7 +52,7 @@ int train(const config::CommandLine& command) {
     log::info(concat("option ", option));
   }
   save_config(job);
-  Trainer trainer(job, ops::Device::preferred());
+  Trainer trainer(job, choose_device(job));
   try {
     trainer.run();
   } catch (const InputError& error) {
@@ -88,7 +89,7 @@ int run(const config::CommandLine& command) {
   const std::vector<std::string> warnings =
       config::check_consistent(command.config, world_size, command.origins);
   if (command.mode == config::Mode::kDryRun) return dry_run(command);
-  if (!ignored.empty()) log::info(ignored);
+  if (!ignored.empty()) log::warning(ignored);
   for (const std::string& warning : warnings) log::warning(warning);
   return train(command);
 }

@@ -1,6 +1,7 @@
 #include "lib/ops/device.hpp"
 
 #include "lib/base/error.hpp"
+#include "lib/ops/chip.hpp"
 #include "lib/ops/matmul_plans.hpp"
 
 #if TITAN_CUDA
@@ -28,27 +29,16 @@ Device Device::cuda(int index) {
         status != cudaSuccess ? cudaGetErrorString(status) : concat(count, " visible").c_str(),
         "; set CUDA_VISIBLE_DEVICES= to run on the CPU"));
   }
-  cudaDeviceProp properties;
-  cudaGetDeviceProperties(&properties, index);
-  if (properties.major != 9) {
-    throw InputError(concat("CUDA device ", index, " (", properties.name,
-                            ") has compute capability ", properties.major, ".", properties.minor,
-                            ", but the kernels are built for 9.0 (H100, H200); set "
-                            "CUDA_VISIBLE_DEVICES= to run on the CPU"));
-  }
+  const Chip chip = *visible_chip(index);
+  require_kernels(chip);
   c10::cuda::set_device(static_cast<c10::DeviceIndex>(index));
   Device device(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index)));
-  device.name_ = properties.name;
+  device.name_ = chip.name;
   device.plans_ = std::make_unique<MatmulPlans>();
   return device;
 }
 
-Device Device::preferred(int index) {
-  int count = 0;
-  bool visible = cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
-  cudaGetLastError();  // "no driver" is an answer here, not an error to be found by a later check
-  return visible ? cuda(index) : cpu();
-}
+Device Device::preferred(int index) { return visible_chip(index) ? cuda(index) : cpu(); }
 
 void Device::wait_sync() const {
   if (is_cuda()) c10::cuda::device_synchronize();
