@@ -7,7 +7,7 @@
 
 #include <cmath>
 
-#include "kernels/init/philox.hpp"
+#include "kernels/common/philox.hpp"
 
 namespace titan::kernels {
 

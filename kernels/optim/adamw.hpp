@@ -1,33 +1,39 @@
 // One AdamW or Adam step over one tensor. Nothing changes when controls->skip is set.
-// Master: the type of parameter, exp_avg and exp_avg_sq. Instantiated for (Master, Gradient) in
-// {float, __nv_bfloat16}². Arithmetic in fp32, rounded once to Master. Enqueues on `stream`; no
-// allocation, no wait. Tensors are contiguous; any size and alignment. Throws Error when the launch
-// fails.
+// Master: the type of the parameter; instantiated for (Master, Gradient) in {float,
+// __nv_bfloat16}². The moments are in the master's type, rounded to nearest, or with kStochastic in
+// bf16, rounded stochastically; the parameter is updated with the moments before they are rounded.
+// Arithmetic in fp32, the same bits as the CPU's. Enqueues on `stream`; no allocation, no wait.
+// Tensors are contiguous; any size and alignment. Throws Error when the launch fails.
 #pragma once
 
 #include <cuda_bf16.h>
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/optim/adamw_element.hpp"
+#include "kernels/optim/moment_rounding.hpp"
 #include "kernels/optim/step_controls.hpp"
 
 namespace titan::kernels {
 
-template <class Master, class Gradient>
+template <class Master, class Gradient, bool kStochastic>
 struct AdamW {
+  using Moment = std::conditional_t<kStochastic, __nv_bfloat16, Master>;
+
   Master* parameter = nullptr;         // [count]
   const Gradient* gradient = nullptr;  // [count]
-  Master* exp_avg = nullptr;           // [count]
-  Master* exp_avg_sq = nullptr;        // [count]
+  Moment* exp_avg = nullptr;           // [count]
+  Moment* exp_avg_sq = nullptr;        // [count]
   __nv_bfloat16* compute = nullptr;    // [count] or nullptr: receives the rounded new parameter
   int64_t count = 0;
   AdamWSettings settings;
   const StepControls* controls = nullptr;  // in device memory
+  MomentRounding rounding = {};            // with kStochastic
 };
 
-template <class Master, class Gradient>
-void adamw(const AdamW<Master, Gradient>& params, cudaStream_t stream);
+template <class Master, class Gradient, bool kStochastic>
+void adamw(const AdamW<Master, Gradient, kStochastic>& params, cudaStream_t stream);
 
 }  // namespace titan::kernels

@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "kernels/common/host_device.hpp"
+#include "kernels/optim/step_controls.hpp"
 
 namespace titan::kernels {
 
@@ -22,25 +23,29 @@ struct AdamWSettings {
   bool decoupled = true;  // true: AdamW; false: Adam, weight decay is part of the gradient
 };
 
-// inverse_correction1 = 1 / (1 - beta1^t), inverse_root_correction2 = 1 / sqrt(1 - beta2^t).
-// Factors are formed in fp64 and rounded once to Real (float or double).
+// Everything but the step's own factors, which are the same for all elements. Factors are formed in
+// fp64 and rounded once to Real (float or double).
 template <class Real>
 struct AdamWFactors {
-  Real clip, l2, keep, beta1, one_minus_beta1, beta2, one_minus_beta2;
-  Real step_size, inverse_root_correction2, epsilon;
+  Real l2, keep, beta1, one_minus_beta1, beta2, one_minus_beta2, epsilon;
+  double learning_rate;
+  Real clip = 1, step_size = 0, inverse_root_correction2 = 1;  // at_step()
 
-  TITAN_HOST_DEVICE AdamWFactors(const AdamWSettings& s, double clip_factor,
-                                 double inverse_correction1, double inverse_root_correction2)
-      : clip(static_cast<Real>(clip_factor)),
-        l2(static_cast<Real>(s.decoupled ? 0.0 : s.weight_decay)),
+  explicit AdamWFactors(const AdamWSettings& s)
+      : l2(static_cast<Real>(s.decoupled ? 0.0 : s.weight_decay)),
         keep(static_cast<Real>(s.decoupled ? 1.0 - s.learning_rate * s.weight_decay : 1.0)),
         beta1(static_cast<Real>(s.beta1)),
         one_minus_beta1(static_cast<Real>(1.0 - s.beta1)),
         beta2(static_cast<Real>(s.beta2)),
         one_minus_beta2(static_cast<Real>(1.0 - s.beta2)),
-        step_size(static_cast<Real>(s.learning_rate * inverse_correction1)),
-        inverse_root_correction2(static_cast<Real>(inverse_root_correction2)),
-        epsilon(static_cast<Real>(s.epsilon)) {}
+        epsilon(static_cast<Real>(s.epsilon)),
+        learning_rate(s.learning_rate) {}
+
+  TITAN_HOST_DEVICE void at_step(const StepControls& controls) {
+    clip = static_cast<Real>(controls.clip_factor);
+    step_size = static_cast<Real>(learning_rate * controls.inverse_correction1);
+    inverse_root_correction2 = static_cast<Real>(controls.inverse_root_correction2);
+  }
 
   TITAN_HOST_DEVICE void update(Real& parameter, Real gradient, Real& exp_avg,
                                 Real& exp_avg_sq) const {

@@ -103,15 +103,11 @@ std::vector<Option> optimizer_options() {
              "One kernel serves all three: the maths is the same."),
       OPTION(optimizer.early_step_in_backward, support::kEarlyStepInBackward,
              "Update each parameter inside backward, without gradient clipping."),
-      OPTION(optimizer.state_dtype, kCore, "Type of the two running means.")
+      OPTION(optimizer.state_dtype, kCore,
+             "Type of the two running means: `training.dtype`'s, or `bfloat16` rounded "
+             "stochastically, which saves 4 bytes a parameter.")
           .one_of({"float32", "bfloat16"})
-          .ours()
-          .limit(
-              support::kBfloat16OptimizerState, "`bfloat16`",
-              [](const JobConfig& job, std::int64_t) {
-                return job.optimizer.state_dtype == Dtype::kBfloat16;
-              },
-              "set it to float32"),
+          .ours(),
   };
 }
 

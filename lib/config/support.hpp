@@ -22,7 +22,6 @@ inline constexpr Support kFloat8 = Support::kCore;  // of linears
 inline constexpr Support kFloat8Experts = Support::kLater;
 inline constexpr Support kFloat8Tensorwise = Support::kRefused;
 inline constexpr Support kMx = Support::kRefused;  // both MX converters
-inline constexpr Support kBfloat16OptimizerState = Support::kLater;
 inline constexpr Support kEarlyStepInBackward = Support::kLater;
 inline constexpr Support kCpuOffload = Support::kLater;
 inline constexpr Support kMemoryBudget = Support::kLater;

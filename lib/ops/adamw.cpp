@@ -8,6 +8,7 @@
 #include "lib/base/error.hpp"
 #include "lib/ops/device.hpp"
 #include "lib/ops/element_type.hpp"
+#include "lib/ops/parameter_stream.hpp"
 
 #if TITAN_CUDA
 #include "kernels/optim/adamw.hpp"
@@ -16,39 +17,78 @@
 namespace titan::ops {
 namespace {
 
+using kernels::AdamWFactors;
+using Rounding = std::optional<MomentRounding>;
+
 #if TITAN_CUDA
 
-void run_cuda(const AdamWTensors& t, const AdamWSettings& settings, const StepControls& controls) {
+template <class Master, class Gradient, bool kStochastic>
+void launch(const AdamWTensors& t, const AdamWSettings& settings, const StepControls& controls,
+            const Rounding& rounding) {
+  using Kernel = kernels::AdamW<Master, Gradient, kStochastic>;
+  using Moment = typename Kernel::Moment;
+  kernels::adamw(Kernel{.parameter = elements<Master>(t.master),
+                        .gradient = elements<const Gradient>(t.gradient),
+                        .exp_avg = elements<Moment>(t.exp_avg),
+                        .exp_avg_sq = elements<Moment>(t.exp_avg_sq),
+                        .compute = elements<__nv_bfloat16>(t.compute),
+                        .count = t.master.numel(),
+                        .settings = settings,
+                        .controls = controls.address(),
+                        .rounding = rounding.value_or(MomentRounding{})},
+                 current_stream());
+}
+
+void run_cuda(const AdamWTensors& t, const AdamWSettings& settings, const StepControls& controls,
+              const Rounding& rounding) {
   for_element_type("adamw_", t.master, [&]<class Master>() {
     for_element_type("adamw_", t.gradient, [&]<class Gradient>() {
-      kernels::adamw<Master, Gradient>({.parameter = elements<Master>(t.master),
-                                        .gradient = elements<const Gradient>(t.gradient),
-                                        .exp_avg = elements<Master>(t.exp_avg),
-                                        .exp_avg_sq = elements<Master>(t.exp_avg_sq),
-                                        .compute = elements<__nv_bfloat16>(t.compute),
-                                        .count = t.master.numel(),
-                                        .settings = settings,
-                                        .controls = controls.address()},
-                                       current_stream());
+      if (rounding) {
+        launch<Master, Gradient, true>(t, settings, controls, rounding);
+      } else {
+        launch<Master, Gradient, false>(t, settings, controls, rounding);
+      }
     });
   });
 }
 
 #endif
 
-template <class Master, class Gradient>
+template <class Master, class Gradient, class Moment>
 struct Pointers {
   Master* master;
   const Gradient* gradient;
-  Master* exp_avg;
-  Master* exp_avg_sq;
+  Moment* exp_avg;
+  Moment* exp_avg_sq;
   at::BFloat16* compute;
 };
 
-// kWidth elements: loads, arithmetic and stores apart, so that the compiler can use vectors.
+at::BFloat16 stochastic_bf16(float value, uint32_t random) {
+  const auto bits = static_cast<uint16_t>(kernels::round_stochastically(value, random));
+  return {bits, at::BFloat16::from_bits()};
+}
+
+// Rounds kWidth moments to where they are kept, from `first` on.
 template <int kWidth, class Real, class Master, class Gradient>
-void update(const Pointers<Master, Gradient>& p, const kernels::AdamWFactors<Real>& factors,
-            int64_t first) {
+void store_stochastically(const Pointers<Master, Gradient, at::BFloat16>& p,
+                          const MomentRounding& rounding, int64_t step, int64_t first,
+                          const Real (&exp_avg)[kWidth], const Real (&exp_avg_sq)[kWidth]) {
+  kernels::PhiloxBlock block{};
+  for (int k = 0; k < kWidth; ++k) {
+    const int64_t index = rounding.first_index + first + k;
+    if (k == 0 || index % 4 == 0) block = kernels::rounding_bits(rounding.key, step, index / 4);
+    const uint32_t word = block.words[index % 4];
+    p.exp_avg[first + k] =
+        stochastic_bf16(static_cast<float>(exp_avg[k]), kernels::exp_avg_bits(word));
+    p.exp_avg_sq[first + k] =
+        stochastic_bf16(static_cast<float>(exp_avg_sq[k]), kernels::exp_avg_sq_bits(word));
+  }
+}
+
+// kWidth elements: loads, arithmetic and stores apart, so that the compiler can use vectors.
+template <int kWidth, class Real, class Master, class Gradient, class Moment>
+void update(const Pointers<Master, Gradient, Moment>& p, const AdamWFactors<Real>& factors,
+            const Rounding& rounding, int64_t step, int64_t first) {
   Real master[kWidth], gradient[kWidth], exp_avg[kWidth], exp_avg_sq[kWidth];
   for (int k = 0; k < kWidth; ++k) master[k] = static_cast<Real>(p.master[first + k]);
   for (int k = 0; k < kWidth; ++k) gradient[k] = static_cast<Real>(p.gradient[first + k]);
@@ -58,8 +98,13 @@ void update(const Pointers<Master, Gradient>& p, const kernels::AdamWFactors<Rea
     factors.update(master[k], gradient[k], exp_avg[k], exp_avg_sq[k]);
   }
   for (int k = 0; k < kWidth; ++k) p.master[first + k] = static_cast<Master>(master[k]);
-  for (int k = 0; k < kWidth; ++k) p.exp_avg[first + k] = static_cast<Master>(exp_avg[k]);
-  for (int k = 0; k < kWidth; ++k) p.exp_avg_sq[first + k] = static_cast<Master>(exp_avg_sq[k]);
+  if constexpr (std::is_same_v<Moment, at::BFloat16>) {
+    if (rounding) store_stochastically(p, *rounding, step, first, exp_avg, exp_avg_sq);
+  }
+  if (!rounding) {
+    for (int k = 0; k < kWidth; ++k) p.exp_avg[first + k] = static_cast<Moment>(exp_avg[k]);
+    for (int k = 0; k < kWidth; ++k) p.exp_avg_sq[first + k] = static_cast<Moment>(exp_avg_sq[k]);
+  }
   if (p.compute) {
     for (int k = 0; k < kWidth; ++k) {
       p.compute[first + k] = static_cast<at::BFloat16>(static_cast<float>(master[k]));
@@ -67,23 +112,24 @@ void update(const Pointers<Master, Gradient>& p, const kernels::AdamWFactors<Rea
   }
 }
 
-template <class Master, class Gradient>
+template <class Master, class Gradient, class Moment>
 void run_cpu(const AdamWTensors& t, const AdamWSettings& settings,
-             const kernels::StepControls& controls) {
+             const kernels::StepControls& controls, const Rounding& rounding) {
   using Real = std::conditional_t<std::is_same_v<Master, double>, double, float>;
-  const kernels::AdamWFactors<Real> factors(settings, controls.clip_factor,
-                                            controls.inverse_correction1,
-                                            controls.inverse_root_correction2);
-  const Pointers<Master, Gradient> pointers{
+  AdamWFactors<Real> factors(settings);
+  factors.at_step(controls);
+  const Pointers<Master, Gradient, Moment> pointers{
       t.master.data_ptr<Master>(), t.gradient.const_data_ptr<Gradient>(),
-      t.exp_avg.data_ptr<Master>(), t.exp_avg_sq.data_ptr<Master>(),
+      t.exp_avg.data_ptr<Moment>(), t.exp_avg_sq.data_ptr<Moment>(),
       t.compute.defined() ? t.compute.data_ptr<at::BFloat16>() : nullptr};
   constexpr int64_t kGrain = 16 * 1024;
   at::parallel_for(0, t.master.numel(), kGrain, [&](int64_t begin, int64_t end) {
     constexpr int kWidth = 16;
     int64_t i = begin;
-    for (; i + kWidth <= end; i += kWidth) update<kWidth>(pointers, factors, i);
-    for (; i < end; ++i) update<1>(pointers, factors, i);
+    for (; i + kWidth <= end; i += kWidth) {
+      update<kWidth>(pointers, factors, rounding, controls.step, i);
+    }
+    for (; i < end; ++i) update<1>(pointers, factors, rounding, controls.step, i);
   });
 }
 
@@ -101,7 +147,7 @@ void for_cpu_type(const at::Tensor& tensor, const Body& body) {
   }
 }
 
-void check(const AdamWTensors& t) {
+void check(const AdamWTensors& t, const Rounding& rounding) {
   const auto same_shape = [&](const at::Tensor& tensor) {
     return tensor.is_contiguous() && tensor.numel() == t.master.numel() &&
            tensor.device() == t.master.device();
@@ -111,30 +157,44 @@ void check(const AdamWTensors& t) {
               "adamw_: expected contiguous tensors of one size on one device, got master",
               t.master.sizes(), ", gradient", t.gradient.sizes(), ", exp_avg", t.exp_avg.sizes(),
               ", exp_avg_sq", t.exp_avg_sq.sizes());
-  TITAN_CHECK(t.exp_avg.scalar_type() == t.master.scalar_type() &&
-                  t.exp_avg_sq.scalar_type() == t.master.scalar_type() &&
+  const at::ScalarType moment = rounding ? at::kBFloat16 : t.master.scalar_type();
+  TITAN_CHECK(t.exp_avg.scalar_type() == moment && t.exp_avg_sq.scalar_type() == moment &&
                   (!t.compute.defined() || t.compute.scalar_type() == at::kBFloat16),
-              "adamw_: expected moments in the master's dtype ", t.master.scalar_type(),
+              "adamw_: expected moments in ", moment, rounding ? ", rounded stochastically," : "",
               " and a bf16 compute copy, got ", t.exp_avg.scalar_type(), ", ",
               t.exp_avg_sq.scalar_type());
+  TITAN_CHECK(!rounding || rounding->first_index >= 0, "adamw_: the first index is negative");
 }
 
 }  // namespace
 
+uint64_t rounding_key(uint64_t seed, std::string_view parameter_name) {
+  const uint64_t stream = parameter_stream(parameter_name);
+  // A block of the parameter's stream that no initial value uses.
+  const kernels::PhiloxBlock block = kernels::philox(
+      {{~0u, ~0u, static_cast<uint32_t>(stream), static_cast<uint32_t>(stream >> 32)}}, seed);
+  return block.words[0] | static_cast<uint64_t>(block.words[1]) << 32;
+}
+
 void adamw_(const AdamWTensors& tensors, const AdamWSettings& settings,
-            const StepControls& controls) {
+            const StepControls& controls, const Rounding& rounding) {
   AdamWTensors t = tensors;
   if (t.compute.is_same(t.master)) t.compute.reset();
-  check(t);
+  check(t, rounding);
   TITAN_CHECK(controls.step().device() == t.master.device(), "adamw_: the step controls are on ",
               controls.step().device(), ", the parameter on ", t.master.device());
 #if TITAN_CUDA
-  if (t.master.is_cuda()) return run_cuda(t, settings, controls);
+  if (t.master.is_cuda()) return run_cuda(t, settings, controls, rounding);
 #endif
-  if (controls.address()->skip) return;
+  const kernels::StepControls& now = *controls.address();
+  if (now.skip) return;
   for_cpu_type(t.master, [&]<class Master>() {
     for_cpu_type(t.gradient, [&]<class Gradient>() {
-      run_cpu<Master, Gradient>(t, settings, *controls.address());
+      if (rounding) {
+        run_cpu<Master, Gradient, at::BFloat16>(t, settings, now, rounding);
+      } else {
+        run_cpu<Master, Gradient, Master>(t, settings, now, rounding);
+      }
     });
   });
 }

@@ -10,6 +10,7 @@
 #include "lib/base/error.hpp"
 #include "lib/ops/device.hpp"
 #include "lib/ops/element_type.hpp"
+#include "lib/ops/parameter_stream.hpp"
 
 #if TITAN_CUDA
 #include "kernels/init/initialise.hpp"
@@ -17,15 +18,6 @@
 
 namespace titan::ops {
 namespace {
-
-// FNV-1a, 64 bits.
-uint64_t hash(std::string_view text) {
-  uint64_t result = 0xcbf29ce484222325u;
-  for (const char character : text) {
-    result = (result ^ static_cast<unsigned char>(character)) * 0x100000001b3u;
-  }
-  return result;
-}
 
 double normal_cdf(double x) { return 0.5 * std::erfc(-x / std::numbers::sqrt2); }
 
@@ -83,7 +75,8 @@ void initialise_(at::Tensor out, const Initializer& initializer, uint64_t seed,
   TITAN_CHECK(out.is_contiguous() && first_global_index >= 0,
               "initialise_: expected a contiguous block and an index from 0, got sizes ",
               out.sizes(), ", strides ", out.strides(), ", index ", first_global_index);
-  const Block block{distribution(initializer), seed, hash(parameter_name), first_global_index};
+  const Block block{distribution(initializer), seed, parameter_stream(parameter_name),
+                    first_global_index};
 #if TITAN_CUDA
   if (out.is_cuda()) {
     return for_element_type("initialise_", out, [&]<class T>() {

@@ -57,13 +57,34 @@ AdamWTensors adamw_tensors(const Tensors& in) {
           .compute = at::empty_like(in[0], at::kBFloat16)};
 }
 
-Tensors fused_adamw(const Tensors& in) {
+// The part of a parameter from element 4096 on.
+MomentRounding stochastic() { return {.key = rounding_key(42, "w"), .first_index = 4096}; }
+
+// The words of moment_rounding.hpp for every element.
+at::Tensor rounding_words(const at::Tensor& like) {
+  at::Tensor words = at::empty(like.sizes(), at::kLong);
+  const MomentRounding rounding = stochastic();
+  for (int64_t i = 0; i < words.numel(); ++i) {
+    const int64_t index = rounding.first_index + i;
+    words.mutable_data_ptr<int64_t>()[i] =
+        kernels::rounding_bits(rounding.key, kStep, index / 4).words[index % 4];
+  }
+  return words.to(like.device());
+}
+
+// `random` < 2^16 is added below the bits that bf16 keeps; the rest is cut off.
+at::Tensor rounded_stochastically(const at::Tensor& value, const at::Tensor& random) {
+  const at::Tensor bits = value.contiguous().view(at::kInt) + random.to(at::kInt);
+  return bits.bitwise_and(~0xffff).view(at::kFloat).to(at::kBFloat16);
+}
+
+Tensors fused_adamw(const Tensors& in, const std::optional<MomentRounding>& rounding) {
   AdamWTensors t = adamw_tensors({in[0].clone(), in[1], in[2].clone(), in[3].clone()});
-  adamw_(t, kSettings, controls_for(in[0].device()));
+  adamw_(t, kSettings, controls_for(in[0].device()), rounding);
   return {t.master, t.exp_avg, t.exp_avg_sq, t.compute};
 }
 
-Tensors reference_adamw(const Tensors& in) {
+Tensors reference_adamw(const Tensors& in, bool is_stochastic) {
   const at::ScalarType type = compute_type(in[0]), stored = in[0].scalar_type();
   const AdamWSettings& s = kSettings;
   const at::Tensor gradient = in[1].to(type) * (kMaxNorm / (std::sqrt(kSquareSum) + 1e-6));
@@ -74,29 +95,43 @@ Tensors reference_adamw(const Tensors& in) {
   const at::Tensor master =
       in[0].to(type) * (1 - s.learning_rate * s.weight_decay) -
       s.learning_rate / (1 - std::pow(s.beta1, kStep)) * exp_avg / denominator;
-  // The oracle in fp64 does not round the copy.
-  const at::Tensor compute = type == at::kDouble ? master : master.to(stored).to(at::kBFloat16);
-  return {master.to(stored), exp_avg.to(stored), exp_avg_sq.to(stored), compute};
+  // The oracle in fp64 rounds neither the copy nor the moments.
+  if (type == at::kDouble) return {master, exp_avg, exp_avg_sq, master};
+  const at::Tensor compute = master.to(stored).to(at::kBFloat16);
+  if (!is_stochastic)
+    return {master.to(stored), exp_avg.to(stored), exp_avg_sq.to(stored), compute};
+  const at::Tensor words = rounding_words(exp_avg);
+  return {master.to(stored), rounded_stochastically(exp_avg, words.bitwise_and(0xffff)),
+          rounded_stochastically(exp_avg_sq, words.bitwise_right_shift(16)), compute};
 }
 
-// Masters and moments in fp32, or with `narrow` in the gradient's dtype.
-void add_adamw(std::vector<Op>& table, const std::string& name, bool narrow) {
+// What is kept in which dtype: masters and moments in fp32, both in the gradient's, or masters in
+// fp32 and moments in bf16, rounded stochastically.
+enum class State { kFloat, kNarrow, kBfloat16Moments };
+
+void add_adamw(std::vector<Op>& table, const std::string& name, State state) {
+  const bool is_stochastic = state == State::kBfloat16Moments;
   const auto inputs = [=](const Size& size, at::Device device, at::ScalarType dtype) {
     const auto random = [&] { return at::randn({size.rows, size.cols}, device); };
-    const at::ScalarType stored = narrow ? dtype : at::kFloat;
-    return Tensors{random().to(stored), random().to(dtype), (0.1 * random()).to(stored),
-                   (0.1 * random().square()).to(stored)};
+    const at::ScalarType master = state == State::kNarrow ? dtype : at::kFloat;
+    const at::ScalarType moment = is_stochastic ? at::kBFloat16 : master;
+    return Tensors{random().to(master), random().to(dtype), (0.1 * random()).to(moment),
+                   (0.1 * random().square()).to(moment)};
   };
-  const auto timed = [](const Tensors& in) {
+  std::optional<MomentRounding> rounding;
+  if (is_stochastic) rounding = stochastic();
+  const auto timed = [=](const Tensors& in) {
     // Made once and never destroyed: its memory must not be given back after the driver is gone.
     static const auto* controls = new StepControls(controls_for(in[0].device()));
-    adamw_(adamw_tensors(in), kSettings, *controls);
+    adamw_(adamw_tensors(in), kSettings, *controls, rounding);
   };
-  table.push_back({.name = name,
-                   .fused = fused_adamw,
-                   .reference = reference_adamw,
-                   .timed_run = timed,
-                   .cases = cases(narrow ? 16 : 28, inputs)});
+  const double bytes = state == State::kFloat ? 28 : state == State::kNarrow ? 16 : 20;
+  table.push_back(
+      {.name = name,
+       .fused = [=](const Tensors& in) { return fused_adamw(in, rounding); },
+       .reference = [=](const Tensors& in) { return reference_adamw(in, is_stochastic); },
+       .timed_run = timed,
+       .cases = cases(bytes, inputs)});
 }
 
 void add_gradient_norm(std::vector<Op>& table) {
@@ -149,8 +184,9 @@ void add_initialise(std::vector<Op>& table) {
 }  // namespace
 
 void optimizer_rows(std::vector<Op>& table) {
-  add_adamw(table, "adamw", false);
-  add_adamw(table, "adamw_narrow", true);
+  add_adamw(table, "adamw", State::kFloat);
+  add_adamw(table, "adamw_narrow", State::kNarrow);
+  add_adamw(table, "adamw_bf16_moments", State::kBfloat16Moments);
   add_gradient_norm(table);
   add_initialise(table);
 }

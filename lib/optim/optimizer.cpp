@@ -1,6 +1,5 @@
 #include "lib/optim/optimizer.hpp"
 
-#include "lib/ops/adamw.hpp"
 #include "lib/ops/gradient_norm.hpp"
 
 namespace titan {
@@ -23,14 +22,25 @@ void Optimizer::step(double learning_rate, const at::Tensor& loss) {
                                     .weight_decay = config_.weight_decay,
                                     .decoupled = config_.decoupled_weight_decay};
   for (const Parameter* parameter : sharder_.parameters()) {
-    ops::adamw_({.master = parameter->master,
-                 .gradient = parameter->gradient,
-                 .exp_avg = parameter->exp_avg,
-                 .exp_avg_sq = parameter->exp_avg_sq,
-                 .compute = parameter->compute},
-                settings, controls_);
+    for (size_t i = 0; i < parameter->members.size(); ++i) update(*parameter, i, settings);
   }
   sharder_.parameters_changed();
+}
+
+void Optimizer::update(const Parameter& parameter, size_t member,
+                       const ops::AdamWSettings& settings) const {
+  const auto rows = [&](const at::Tensor& tensor) { return parameter.member_rows(tensor, member); };
+  const bool has_copy = parameter.compute.defined() && !parameter.compute.is_same(parameter.master);
+  std::optional<ops::MomentRounding> rounding;
+  if (sharder_.config().bfloat16_moments) {
+    rounding = {.key = ops::rounding_key(seed_, parameter.members[member].name), .first_index = 0};
+  }
+  ops::adamw_({.master = rows(parameter.master),
+               .gradient = rows(parameter.gradient),
+               .exp_avg = rows(parameter.exp_avg),
+               .exp_avg_sq = rows(parameter.exp_avg_sq),
+               .compute = has_copy ? rows(parameter.compute) : at::Tensor()},
+              settings, controls_, rounding);
 }
 
 int64_t Optimizer::updates_sync() const { return controls_.step().item<int64_t>(); }

@@ -1,8 +1,10 @@
 // Adam and AdamW over all parameters, with clipping by the global gradient norm and without a host
 // wait: the norm, the clip factor and the decision to skip an update that is not finite stay on the
-// device (formulas: torchtitan v0.2.2, components/optimizer.py and torch.optim).
+// device (formulas: torchtitan v0.2.2, components/optimizer.py and torch.optim). Moments in bf16
+// are rounded stochastically, by the seed, the update and the element alone (lib/ops/adamw.hpp).
 #pragma once
 
+#include "lib/ops/adamw.hpp"
 #include "lib/ops/device.hpp"
 #include "lib/ops/step_controls.hpp"
 #include "lib/parallel/sharder.hpp"
@@ -36,11 +38,17 @@ class Optimizer {
   // Updates that were not skipped: the t of the bias corrections, kept on the device.
   int64_t updates_sync() const;
   void set_updates(int64_t updates);
+  // Of the rounding: the run's, and after a resume the same again.
+  void set_seed(uint64_t seed) { seed_ = seed; }
 
  private:
+  // Of one member: what a checkpoint names and the rounding is drawn for.
+  void update(const Parameter& parameter, size_t member, const ops::AdamWSettings& settings) const;
+
   OptimizerConfig config_;
   Sharder& sharder_;
   ops::StepControls controls_;
+  uint64_t seed_ = 0;
 };
 
 }  // namespace titan

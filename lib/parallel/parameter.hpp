@@ -36,7 +36,7 @@ struct Parameter {
 
   // Declared above, allocated by the Sharder. On one rank each covers the whole shape.
   at::Tensor master;               // training.dtype
-  at::Tensor exp_avg, exp_avg_sq;  // the optimizer's moments
+  at::Tensor exp_avg, exp_avg_sq;  // the optimizer's moments, in its state_dtype
   // mixed_precision_param: the master itself where the dtypes are equal, undefined where all runs
   // compute in float8.
   at::Tensor compute;

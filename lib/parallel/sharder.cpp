@@ -55,8 +55,8 @@ void Sharder::initialise(uint64_t seed) {
 
 void Sharder::allocate_moments() {
   for (Parameter* parameter : parameters()) {
-    parameter->exp_avg = at::zeros_like(parameter->master);
-    parameter->exp_avg_sq = at::zeros_like(parameter->master);
+    parameter->exp_avg = at::zeros_like(parameter->master, config_.moment_dtype());
+    parameter->exp_avg_sq = at::zeros_like(parameter->master, config_.moment_dtype());
   }
 }
 

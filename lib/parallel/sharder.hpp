@@ -37,7 +37,10 @@ struct Gradients {
 };
 
 struct SharderConfig {
-  at::ScalarType parameter_dtype = at::kFloat;  // masters and moments
+  at::ScalarType moment_dtype() const { return bfloat16_moments ? at::kBFloat16 : parameter_dtype; }
+
+  at::ScalarType parameter_dtype = at::kFloat;  // masters, and moments unless
+  bool bfloat16_moments = false;                // they are in bf16, rounded stochastically
   at::ScalarType compute_dtype = at::kBFloat16;
   // Micro-batches per optimizer step. With one, the gradient of a block's matrix is stored in the
   // compute dtype, which is what the matmul's rounding leaves of it anyway.
@@ -53,12 +56,14 @@ class Sharder {
   // Allocates masters and compute copies of every parameter, uninitialised.
   Sharder(std::vector<Unit> units, const SharderConfig& config, const ops::Device& device);
 
+  const SharderConfig& config() const { return config_; }
   std::vector<Unit>& units() { return units_; }
   // Every parameter of every unit, in order.
   std::vector<Parameter*> parameters();
 
   // Draws initial values from (seed, member name, global index) and refreshes the compute copies.
   void initialise(uint64_t seed);
+  // Zeros.
   void allocate_moments();
   // After the masters were written by something other than the optimizer (a checkpoint).
   void refresh_compute();

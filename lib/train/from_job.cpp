@@ -86,8 +86,15 @@ DecoderConfig decoder_config(const JobConfig& job, std::vector<ConversionReport>
   return model;
 }
 
+Float8Recipe float8_recipe(const JobConfig& job) {
+  return job.quantize.linear.float8.recipe_name == config::Float8Recipe::kRowwiseWithGwHp
+             ? Float8Recipe::kRowwiseWithGwHp
+             : Float8Recipe::kRowwise;
+}
+
 SharderConfig sharder_config(const JobConfig& job) {
   return {.parameter_dtype = scalar_type(job.training.dtype),
+          .bfloat16_moments = job.optimizer.state_dtype == config::Dtype::kBfloat16,
           .compute_dtype = scalar_type(job.training.mixed_precision_param),
           .micro_batches = config::gradient_accumulation_steps(job, 1)};
 }

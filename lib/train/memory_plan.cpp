@@ -190,7 +190,7 @@ void backward(Timeline& memory, const BlockSizes& s, Recompute recompute, bool f
   memory.free(s.wo.dy_row - mid_copy + s.wo.dy_column);
   memory.alloc(s.attention_backward);
   memory.free(s.stream + s.lse + s.attention_backward);  // but for dq, dk and dv
-  memory.alloc(s.qkv_out);  // the rotated gradients side by side
+  memory.alloc(s.qkv_out);                               // the rotated gradients side by side
   memory.alloc(s.qkv.dy_row + s.qkv.dy_column);
   memory.free(s.qkv_out + s.stream + mid_copy);
   memory.alloc(2 * s.stream);  // gradients of the norm's output and of the input
@@ -256,7 +256,8 @@ MemoryPlan plan_memory(const DecoderConfig& model, const MemoryPlanConfig& confi
     for (const Parameter& parameter : unit.parameters) {
       const int64_t master = static_cast<int64_t>(c10::elementSize(sharder.parameter_dtype));
       plan.masters += parameter.size() * master;
-      plan.moments += 2 * parameter.size() * master;
+      plan.moments +=
+          2 * parameter.size() * static_cast<int64_t>(c10::elementSize(sharder.moment_dtype()));
       if (sharder.compute_dtype != sharder.parameter_dtype && !parameter.only_float8()) {
         plan.compute_copies += parameter.size() * element;
       }

@@ -29,6 +29,14 @@ void read_into(const TensorSource& source, const std::string& name, at::Tensor r
   if (!host.is_same(rows)) rows.copy_(host);
 }
 
+// Moments of the other dtype are converted, to nearest, as torch.optim's load_state_dict does.
+void log_conversion(const TensorTable& stored, Dtype wanted) {
+  if (stored.empty() || stored.begin()->second.dtype == wanted) return;
+  log::info(concat("the checkpoint's optimizer state is ",
+                   safetensors_name(stored.begin()->second.dtype), ", converted to ",
+                   safetensors_name(wanted)));
+}
+
 ModelDescription describe_model(const DecoderConfig& model) {
   const AttentionConfig& attention = model.layers.front().attention;
   ModelDescription description;
@@ -109,6 +117,7 @@ bool RunCheckpoints::excluded(const char* what) const {
 // ---- Loading ----
 
 void RunCheckpoints::load_parameters(const TensorSource& model, const TensorSource* optimizer) {
+  const Dtype moment_dtype = stored_dtype(sharder_.config().moment_dtype());
   TensorTable expected, expected_moments;
   for (const Parameter* parameter : sharder_.parameters()) {
     const Dtype dtype = stored_dtype(parameter->master.scalar_type());
@@ -116,8 +125,8 @@ void RunCheckpoints::load_parameters(const TensorSource& model, const TensorSour
       const std::string& name = parameter->members[i].name;
       const Shape shape = parameter->member_rows(parameter->master, i).sizes().vec();
       expected[name] = {dtype, shape};
-      expected_moments[name + ".exp_avg"] = {dtype, shape};
-      expected_moments[name + ".exp_avg_sq"] = {dtype, shape};
+      expected_moments[name + ".exp_avg"] = {moment_dtype, shape};
+      expected_moments[name + ".exp_avg_sq"] = {moment_dtype, shape};
     }
   }
   const bool with_model = !excluded("model");
@@ -127,6 +136,7 @@ void RunCheckpoints::load_parameters(const TensorSource& model, const TensorSour
   if (optimizer != nullptr) {
     require_tensors(expected_moments, optimizer->tensors(), false,
                     "the checkpoint's optimizer state is of another model");
+    log_conversion(optimizer->tensors(), moment_dtype);
   }
   for (Parameter* parameter : sharder_.parameters()) {
     for (size_t i = 0; i < parameter->members.size(); ++i) {
@@ -154,6 +164,7 @@ ResumeState RunCheckpoints::load_own(const CheckpointReader& reader) {
   if (!excluded("train_state")) {
     resume.step = manifest.step;
     resume.tokens_seen = manifest.state.value("tokens_seen", int64_t{0});
+    if (manifest.state.contains("seed")) resume.seed = manifest.state["seed"].get<uint64_t>();
   }
   if (!excluded("dataloader") && manifest.state.contains("data")) {
     resume.data = manifest.state["data"];

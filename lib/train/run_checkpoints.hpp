@@ -18,7 +18,8 @@ namespace titan {
 struct ResumeState {
   int64_t step = 0;
   int64_t tokens_seen = 0;
-  nlohmann::json data;  // DataLoader::state(); null where there is none
+  nlohmann::json data;                // DataLoader::state(); null where there is none
+  std::optional<uint64_t> seed = {};  // the run's; loading sets it
 };
 
 class RunCheckpoints {

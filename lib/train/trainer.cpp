@@ -134,7 +134,9 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_)
     tokens_seen = resume->tokens_seen;
     meter = ThroughputMeter(meter_config(), completed_steps);
     if (!resume->data.is_null()) loader->restore(resume->data);
+    if (resume->seed && !job.debug.seed) seed = *resume->seed;  // goes on as the run began
   }
+  optimizer.set_seed(seed);
   log::info(loader->describe());
   if (job.validation.enable) {
     DataConfig data = validation_data_config(job, model);
