@@ -2,15 +2,11 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <functional>
 
 #include "lib/base/error.hpp"
-
-#if TITAN_CUDA
-#include "kernels/common/cuda_check.hpp"
-#endif
+#include "lib/ops/device_timer.hpp"
 
 namespace titan::ops {
 
@@ -23,51 +19,24 @@ constexpr int kRuns = 31;
 constexpr int64_t kCopyBytes = int64_t{1} << 30;
 constexpr int64_t kCacheFlushBytes = int64_t{1} << 29;  // ten times the L2 of a Hopper GPU
 
-class Event {
- public:
-  Event() { TITAN_CUDA_CHECK(cudaEventCreate(&event_)); }
-  ~Event() { cudaEventDestroy(event_); }
-  Event(const Event&) = delete;
-  Event& operator=(const Event&) = delete;
-
-  void record() { TITAN_CUDA_CHECK(cudaEventRecord(event_, current_stream())); }
-  double microseconds_since_sync(const Event& start) const {
-    float milliseconds = 0;
-    TITAN_CUDA_CHECK(cudaEventSynchronize(event_));
-    TITAN_CUDA_CHECK(cudaEventElapsedTime(&milliseconds, start.event_, event_));
-    return 1e3 * milliseconds;
-  }
-
- private:
-  cudaEvent_t event_ = nullptr;
-};
-
 // Reading a large buffer leaves its clean lines in the L2: the timed run neither finds its inputs
 // there nor has to write back what another kernel left.
 class Timer {
  public:
   explicit Timer(const Device& device)
-      : flush_(at::ones({kCacheFlushBytes / 4}, device.options(at::kFloat))) {}
+      : device_(device), flush_(at::ones({kCacheFlushBytes / 4}, device.options(at::kFloat))) {}
 
   double median_microseconds(const std::function<void()>& prepare,
                              const std::function<void()>& run) {
-    std::vector<double> times;
-    for (int i = 0; i < kWarmUpRuns + kRuns; ++i) {
-      prepare();
-      flush_.sum();
-      start_.record();
-      run();
-      stop_.record();
-      const double time = stop_.microseconds_since_sync(start_);
-      if (i >= kWarmUpRuns) times.push_back(time);
-    }
-    std::nth_element(times.begin(), times.begin() + kRuns / 2, times.end());
-    return times[kRuns / 2];
+    return 1e3 * median_milliseconds(device_, {kWarmUpRuns, kRuns}, run, [&] {
+             prepare();
+             flush_.sum();
+           });
   }
 
  private:
+  const Device& device_;
   at::Tensor flush_;
-  Event start_, stop_;
 };
 
 OpTiming time_copy(Timer& timer, const Device& device) {

@@ -10,6 +10,7 @@
 #include "lib/metrics/kernel_times.hpp"
 #include "lib/metrics/memory.hpp"
 #include "lib/metrics/throughput.hpp"
+#include "lib/ops/h200_rates.hpp"
 #include "lib/optim/optimizer.hpp"
 #include "lib/train/from_job.hpp"
 #include "lib/train/report.hpp"
@@ -18,15 +19,7 @@
 namespace titan {
 namespace {
 
-// Rates of one H200 that the floors divide by, as measured with `titan-bench matmul`, `ops` and by
-// cuDNN's own time: the rate that bf16 products reach in long sequences of large launches, causal
-// attention forward and backward, and 85 % of the speed of a device copy.
-constexpr double kMatmulFlops = 690e12;
-constexpr double kFloat8FastFlops = 1240e12;  // forward
-constexpr double kFloat8FullFlops = 1165e12;  // dgrad and wgrad
-constexpr double kAttentionForwardFlops = 573e12;
-constexpr double kAttentionBackwardFlops = 492e12;
-constexpr double kElementwiseBytes = 0.85 * 4.30e12;
+namespace h200 = ops::h200;
 
 struct PartRule {
   const char* part;
@@ -69,11 +62,11 @@ std::map<std::string, double> floors(const JobPlan& plan, const JobConfig& job) 
     const bool float8 = linear.float8.has_value();
     const bool float8_wgrad = linear.float8 == Float8Recipe::kRowwise;
     floor["matmul"] += flops * 1e3 *
-                       (1 / (float8 ? kFloat8FastFlops : kMatmulFlops) +
-                        1 / (float8 ? kFloat8FullFlops : kMatmulFlops) +
-                        1 / (float8_wgrad ? kFloat8FullFlops : kMatmulFlops));
+                       (1 / (float8 ? h200::kFloat8FastFlops : h200::kMatmulFlops) +
+                        1 / (float8 ? h200::kFloat8FullFlops : h200::kMatmulFlops) +
+                        1 / (float8_wgrad ? h200::kFloat8FullFlops : h200::kMatmulFlops));
     // Both copies of the weight once a step, from bf16: 6 bytes an element.
-    if (float8) floor["quantize"] += 6 * weights / kElementwiseBytes * 1e3;
+    if (float8) floor["quantize"] += 6 * weights / h200::kElementwiseBytes * 1e3;
   });
   for (const BlockConfig& block : plan.model.layers) {
     for (const LinearGroup* group : {&block.attention.qkv, &block.attention.wo,
@@ -81,7 +74,7 @@ std::map<std::string, double> floors(const JobPlan& plan, const JobConfig& job) 
       // Input and gradient of the output, each as two copies.
       if (!group->members.front().float8) continue;
       const double width = static_cast<double>(group->in_features() + group->out_features());
-      floor["quantize"] += 6 * width * tokens / kElementwiseBytes * 1e3;
+      floor["quantize"] += 6 * width * tokens / h200::kElementwiseBytes * 1e3;
     }
   }
   for (const BlockConfig& block : plan.model.layers) {
@@ -89,18 +82,19 @@ std::map<std::string, double> floors(const JobPlan& plan, const JobConfig& job) 
     const double width = static_cast<double>(block.attention.heads * block.attention.head_dim);
     const double flops = 2 * tokens * static_cast<double>(job.training.seq_len) * width;
     floor["attention"] +=
-        (flops / kAttentionForwardFlops + 2.5 * flops / kAttentionBackwardFlops) * 1e3;
+        (flops / h200::kAttentionForwardFlops + 2.5 * flops / h200::kAttentionBackwardFlops) * 1e3;
     const double hidden = static_cast<double>(block.feed_forward.hidden);
     const double qkv = static_cast<double>(block.attention.qkv.out_features());
-    const double per_ms = tokens / kElementwiseBytes * 1e3;
+    const double per_ms = tokens / h200::kElementwiseBytes * 1e3;
     floor["norms"] += (2 * 4 * dim + 2 * 10 * dim) * per_ms;       // forward, backward
     floor["swiglu, rope"] += (6 * hidden + 12 * hidden) * per_ms;  // forward, backward
     floor["swiglu, rope"] += (2 * 2 * (dim + qkv - dim - (qkv - dim) / 2) + 4 * qkv) * per_ms;
   }
   const double vocab = static_cast<double>(plan.model.embedding.vocab_size);
-  floor["loss"] = 4 * vocab * tokens / kElementwiseBytes * 1e3;
+  floor["loss"] = 4 * vocab * tokens / h200::kElementwiseBytes * 1e3;
   // p, m, v read and written, bf16 gradient read twice (norm and update), bf16 weight written.
-  floor["optimizer"] = (24 + 2 * 2 + 2) * parameters / kElementwiseBytes * 1e3;
+  const double moments = job.optimizer.state_dtype == config::Dtype::kBfloat16 ? 8 : 16;
+  floor["optimizer"] = (8 + moments + 2 * 2 + 2) * parameters / h200::kElementwiseBytes * 1e3;
   return floor;
 }
 

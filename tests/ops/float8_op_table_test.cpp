@@ -1,12 +1,11 @@
 // Every row of the float8 op table on every device: the bits of the reference, nothing left
 // unwritten, inputs left alone, the same bits twice.
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include "lib/base/error.hpp"
 #include "lib/float8/op_table.hpp"
-#include "lib/ops/device.hpp"
+#include "tests/ops/op_table_testing.hpp"
 
 namespace titan::float8 {
 namespace {
@@ -31,30 +30,9 @@ bool same_bits(const at::Tensor& a, const at::Tensor& b) {
          at::equal(bits(a), bits(b));
 }
 
-Tensors copies(const Tensors& tensors) {
-  Tensors result;
-  for (const at::Tensor& tensor : tensors) result.push_back(tensor.clone());
-  return result;
-}
-
-// Fresh memory from ATen holds NaN meanwhile.
-Tensors run_poisoned(const Op& op, const Tensors& inputs) {
-  at::globalContext().setDeterministicFillUninitializedMemory(true);
-  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
-  Tensors result = op.fused(inputs);
-  at::globalContext().setDeterministicAlgorithms(false, false);
-  at::globalContext().setDeterministicFillUninitializedMemory(false);
-  return result;
-}
-
 void check(const Op& op, const Tensors& inputs) {
-  const Tensors expected = op.reference(copies(inputs));
-  const Tensors before = copies(inputs);
-  const Tensors actual = run_poisoned(op, inputs);
-  const Tensors again = run_poisoned(op, inputs);
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    EXPECT_TRUE(same_bits(inputs[i], before[i])) << "input " << i << " was changed";
-  }
+  const Tensors expected = op.reference(ops::copies(inputs));
+  const auto [actual, again] = ops::run_twice(op, inputs, same_bits);
   ASSERT_EQ(actual.size(), expected.size());
   for (size_t i = 0; i < actual.size(); ++i) {
     SCOPED_TRACE(concat("output ", i));
@@ -71,56 +49,8 @@ void check(const Op& op, const Tensors& inputs) {
   }
 }
 
-class Float8Row : public testing::Test {
- public:
-  explicit Float8Row(const Op& op) : op_(op) {}
-
- protected:
-  static void SetUpTestSuite() { at::set_num_threads(1); }
-
-  void check_cases(at::Device device) const {
-    at::manual_seed(17);
-    for (const ops::OpCase& op_case : op_.cases) {
-      if (op_case.timed) continue;
-      for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
-        SCOPED_TRACE(concat(op_case.shape, ", ", dtype));
-        const Tensors inputs = op_case.inputs(device, dtype);
-        if (device.is_cpu() && inputs[0].numel() > kLargestOnCpu) continue;
-        check(op_, inputs);
-      }
-    }
-  }
-
-  const Op& op_;
-};
-
-class OnCpu : public Float8Row {
- public:
-  using Float8Row::Float8Row;
-  void TestBody() override { check_cases(at::kCPU); }
-};
-
-class OnCuda : public Float8Row {
- public:
-  using Float8Row::Float8Row;
-  void TestBody() override {
-    const ops::Device device = ops::Device::preferred();
-    if (!device.is_cuda()) GTEST_SKIP() << "no CUDA device: kernels of " << op_.name;
-    check_cases(device.torch());
-  }
-};
-
-template <class Where>
-void register_row(const char* suite, const Op& op) {
-  testing::RegisterTest(suite, op.name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
-                        [&op]() -> Float8Row* { return new Where(op); });
-}
-
-[[maybe_unused]] const bool registered = [] {
-  for (const Op& op : float8_op_table()) register_row<OnCpu>("Float8TableCpu", op);
-  for (const Op& op : float8_op_table()) register_row<OnCuda>("Float8TableCuda", op);
-  return true;
-}();
+[[maybe_unused]] const bool registered =
+    ops::register_table("Float8Table", float8_op_table(), check, kLargestOnCpu);
 
 TEST(Float8TableChecker, FindsOneByte) {
   const at::Tensor zeros = at::zeros({4, 4}).to(at::kFloat8_e4m3fn);

@@ -3,11 +3,10 @@
 #include "lib/ops/op_table.hpp"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include "lib/base/error.hpp"
-#include "lib/ops/device.hpp"
+#include "tests/ops/op_table_testing.hpp"
 
 namespace titan::ops {
 
@@ -16,31 +15,6 @@ namespace {
 // Sums of fp32 terms in another order than the reference's differ by this much; 16 units of the
 // last place of 1.
 constexpr double kRounding = 16.0 / (1 << 24);
-
-// While it lives, ATen fills the memory that at::empty returns with NaN (integers: the largest), so
-// that an output or workspace that a kernel forgets to write shows.
-class PoisonedMemory {
- public:
-  PoisonedMemory() { set(true); }
-  ~PoisonedMemory() { set(false); }
-
- private:
-  static void set(bool on) {
-    at::globalContext().setDeterministicFillUninitializedMemory(on);
-    at::globalContext().setDeterministicAlgorithms(on, /*warn_only=*/true);
-  }
-};
-
-Tensors run_poisoned(const Op& op, const Tensors& inputs) {
-  PoisonedMemory poisoned;
-  return op.fused(inputs);
-}
-
-Tensors copies(const Tensors& tensors) {
-  Tensors result;
-  for (const at::Tensor& tensor : tensors) result.push_back(tensor.clone());
-  return result;
-}
 
 Tensors upcast(const Tensors& tensors) {
   Tensors result;
@@ -66,17 +40,10 @@ bool same_bits(const at::Tensor& a, const at::Tensor& b) {
          at::equal(a.reshape(-1).view(at::kByte), b.reshape(-1).view(at::kByte));
 }
 
-void check(const Op& op, const OpCase& op_case, at::Device device, at::ScalarType dtype) {
-  const Tensors inputs = op_case.inputs(device, dtype);
+void check(const Op& op, const Tensors& inputs) {
   const Tensors exact = op.reference(upcast(inputs));
   const Tensors expected = op.reference(copies(inputs));
-
-  const Tensors before = copies(inputs);
-  const Tensors actual = run_poisoned(op, inputs);
-  const Tensors again = run_poisoned(op, inputs);
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    EXPECT_TRUE(same_bits(inputs[i], before[i])) << "input " << i << " was changed";
-  }
+  const auto [actual, again] = run_twice(op, inputs, same_bits);
 
   ASSERT_EQ(actual.size(), exact.size());
   for (size_t i = 0; i < actual.size(); ++i) {
@@ -89,56 +56,7 @@ void check(const Op& op, const OpCase& op_case, at::Device device, at::ScalarTyp
   }
 }
 
-class OpTable : public testing::Test {
- public:
-  explicit OpTable(const Op& op) : op_(op) {}
-
- protected:
-  // ATen's threads wait for each other in a busy loop, which is slow beside other test programs.
-  static void SetUpTestSuite() { at::set_num_threads(1); }
-
-  void check_cases(at::Device device) const {
-    at::manual_seed(17);
-    for (const OpCase& op_case : op_.cases) {
-      if (op_case.timed) continue;
-      for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
-        SCOPED_TRACE(concat(op_case.shape, ", ", dtype));
-        check(op_, op_case, device, dtype);
-      }
-    }
-  }
-
-  const Op& op_;
-};
-
-class OnCpu : public OpTable {
- public:
-  using OpTable::OpTable;
-  void TestBody() override { check_cases(at::kCPU); }
-};
-
-class OnCuda : public OpTable {
- public:
-  using OpTable::OpTable;
-  void TestBody() override {
-    const Device device = Device::preferred();
-    if (!device.is_cuda()) GTEST_SKIP() << "no CUDA device: kernels of " << op_.name;
-    check_cases(device.torch());
-  }
-};
-
-template <class Where>
-void register_row(const char* suite, const Op& op) {
-  testing::RegisterTest(suite, op.name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
-                        [&op]() -> OpTable* { return new Where(op); });
-}
-
-// Registered by hand, so that gtest and ctest both call a test by its op: OpTableCuda.rms_norm.
-[[maybe_unused]] const bool registered = [] {
-  for (const Op& op : op_table()) register_row<OnCpu>("OpTableCpu", op);
-  for (const Op& op : op_table()) register_row<OnCuda>("OpTableCuda", op);
-  return true;
-}();
+[[maybe_unused]] const bool registered = register_table("OpTable", op_table(), check);
 
 // The checker itself: it must find an unwritten output and a single wrong element.
 TEST(OpTableChecker, PoisonedMemoryHoldsNaN) {
