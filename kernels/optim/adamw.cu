@@ -75,6 +75,10 @@ struct Values {
       store_quad(p.exp_avg + i, exp_avg);
       store_quad(p.exp_avg_sq + i, exp_avg_sq);
     }
+    store_rounded(p, i);
+  }
+
+  __device__ void store_rounded(const Tensors& p, int64_t i) const {
     if (p.compute) store_quad(p.compute + i, parameter);
   }
 };
@@ -91,21 +95,28 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor<kStochastic>)
     // Before the controls are read, so that the two latencies overlap.
 #pragma unroll
     for (int q = 0; q < kQuads; ++q) values[q].load(p, i + q * kStride);
-    if (p.controls->skip) return;
+    if (p.controls->skip) {
+#pragma unroll
+      for (int q = 0; q < kQuads; ++q) values[q].store_rounded(p, i + q * kStride);
+      return;
+    }
     factors.at_step(*p.controls);
 #pragma unroll
     for (int q = 0; q < kQuads; ++q) {
       values[q].update_and_store(p, factors, p.controls->step, i + q * kStride);
     }
   } else {
-    if (p.controls->skip) return;
     factors.at_step(*p.controls);
     const int64_t end = min(first + kStride * kQuads, p.count);
 #pragma unroll 1
     for (int64_t i = first + threadIdx.x; i < end; i += kThreads) {
       Values<1, Master, Gradient, kStochastic> value;
       value.load(p, i);
-      value.update_and_store(p, factors, p.controls->step, i);
+      if (p.controls->skip) {
+        value.store_rounded(p, i);
+      } else {
+        value.update_and_store(p, factors, p.controls->step, i);
+      }
     }
   }
 }

@@ -1,4 +1,5 @@
-// One AdamW or Adam step over one tensor. Nothing changes when controls->skip is set.
+// One AdamW or Adam step over one tensor. Nothing changes when controls->skip is set, but `compute`
+// receives its rounding all the same.
 // Master: the type of the parameter; instantiated for (Master, Gradient) in {float,
 // __nv_bfloat16}². The moments are in the master's type, rounded to nearest, or with kStochastic in
 // bf16, rounded stochastically; the parameter is updated with the moments before they are rounded.
@@ -26,7 +27,8 @@ struct AdamW {
   const Gradient* gradient = nullptr;  // [count]
   Moment* exp_avg = nullptr;           // [count]
   Moment* exp_avg_sq = nullptr;        // [count]
-  __nv_bfloat16* compute = nullptr;    // [count] or nullptr: receives the rounded new parameter
+  // [count] or nullptr: receives the rounded new parameter. May be the gradient's own memory.
+  __nv_bfloat16* compute = nullptr;
   int64_t count = 0;
   AdamWSettings settings;
   const StepControls* controls = nullptr;  // in device memory

@@ -187,7 +187,10 @@ void adamw_(const AdamWTensors& tensors, const AdamWSettings& settings,
   if (t.master.is_cuda()) return run_cuda(t, settings, controls, rounding);
 #endif
   const kernels::StepControls& now = *controls.address();
-  if (now.skip) return;
+  if (now.skip) {
+    if (t.compute.defined()) t.compute.copy_(t.master);
+    return;
+  }
   for_cpu_type(t.master, [&]<class Master>() {
     for_cpu_type(t.gradient, [&]<class Gradient>() {
       if (rounding) {

@@ -21,7 +21,8 @@ struct AdamWTensors {
   at::Tensor master;    // fp32 or bf16 (CPU only: fp64)
   at::Tensor gradient;  // fp32 or bf16 (CPU only: fp64); scaled by controls.clip_factor()
   at::Tensor exp_avg, exp_avg_sq;  // master's dtype; bf16 where rounded stochastically
-  // Receives the bf16 rounding of the new master. Undefined or the master itself: none.
+  // Receives the bf16 rounding of the new master, also of one that a skipped step leaves alone. May
+  // be the gradient, whose values are then lost. Undefined or the master itself: none.
   at::Tensor compute;
 };
 
@@ -30,12 +31,12 @@ struct AdamWTensors {
 using kernels::MomentRounding;
 uint64_t rounding_key(uint64_t seed, std::string_view parameter_name);
 
-// Changes nothing when controls.skip() is 1. decide_step() must have been given the same betas.
-// Arithmetic in fp32 (fp64 for an fp64 master); the master is updated with the new moments before
-// those are rounded: to nearest in the master's dtype, or stochastically with `rounding`. Enqueues
-// only; on the CPU all of ATen's threads. The bits do not depend on the number of threads nor on
-// how a parameter is cut into tensors, and are the same on the CPU and on CUDA. Throws titan::Error
-// for wrong shapes or dtypes.
+// Changes nothing but `compute` when controls.skip() is 1. decide_step() must have been given the
+// same betas. Arithmetic in fp32 (fp64 for an fp64 master); the master is updated with the new
+// moments before those are rounded: to nearest in the master's dtype, or stochastically with
+// `rounding`. Enqueues only; on the CPU all of ATen's threads. The bits do not depend on the number
+// of threads nor on how a parameter is cut into tensors, and are the same on the CPU and on CUDA.
+// Throws titan::Error for wrong shapes or dtypes.
 void adamw_(const AdamWTensors& tensors, const AdamWSettings& settings,
             const StepControls& controls, const std::optional<MomentRounding>& rounding = {});
 

@@ -24,13 +24,13 @@ void Optimizer::step(double learning_rate, const at::Tensor& loss) {
   for (const Parameter* parameter : sharder_.parameters()) {
     for (size_t i = 0; i < parameter->members.size(); ++i) update(*parameter, i, settings);
   }
-  sharder_.parameters_changed();
+  sharder_.parameters_updated();
 }
 
 void Optimizer::update(const Parameter& parameter, size_t member,
                        const ops::AdamWSettings& settings) const {
   const auto rows = [&](const at::Tensor& tensor) { return parameter.member_rows(tensor, member); };
-  const bool has_copy = parameter.compute.defined() && !parameter.compute.is_same(parameter.master);
+  const at::Tensor rounded = sharder_.rounding_target(parameter);
   std::optional<ops::MomentRounding> rounding;
   if (sharder_.config().bfloat16_moments) {
     rounding = {.key = ops::rounding_key(seed_, parameter.members[member].name), .first_index = 0};
@@ -39,7 +39,7 @@ void Optimizer::update(const Parameter& parameter, size_t member,
                .gradient = rows(parameter.gradient),
                .exp_avg = rows(parameter.exp_avg),
                .exp_avg_sq = rows(parameter.exp_avg_sq),
-               .compute = has_copy ? rows(parameter.compute) : at::Tensor()},
+               .compute = rounded.defined() ? rows(rounded) : at::Tensor()},
               settings, controls_, rounding);
 }
 

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "lib/float8/quantize.hpp"
 
 namespace titan {
@@ -70,31 +72,49 @@ void Sharder::refresh_compute() {
 }
 
 const Weights& Sharder::weights(size_t unit) {
-  if (weights_stale_[unit]) {
-    for (size_t i = 0; i < weights_[unit].size(); ++i) {
-      quantise_runs(units_[unit].parameters[i], weights_[unit][i]);
-    }
-    weights_stale_[unit] = false;
-  }
+  if (weights_stale_[unit]) quantise(unit, /*targets_written=*/false);
   return weights_[unit];
 }
 
-void Sharder::quantise_runs(const Parameter& parameter, Weight& weight) const {
-  at::Tensor rounded = weight.compute;
-  for (WeightRun& run : weight.runs) {
-    if (!run.recipe) continue;
-    // Always from the rounding to the compute dtype, as if the weight had been gathered in it.
-    if (!rounded.defined()) rounded = parameter.master.to(config_.compute_dtype);
-    const auto scales = *run.recipe == Float8Recipe::kRowwise ? float8::ColumnScales::kPerColumn
-                                                              : float8::ColumnScales::kPerTensor;
-    float8::Float8Copies copies =
-        float8::quantize_rows_and_columns(rounded.narrow(0, run.first_row, run.rows), scales);
-    run.row = std::move(copies.row);
-    run.column = std::move(copies.column);
-  }
+at::Tensor Sharder::rounding_target(const Parameter& parameter) const {
+  if (parameter.compute.is_same(parameter.master)) return {};
+  if (parameter.compute.defined()) return parameter.compute;
+  const bool fits = parameter.gradient.defined() && config_.compute_dtype == at::kBFloat16 &&
+                    parameter.gradient.scalar_type() == at::kBFloat16;
+  return fits ? parameter.gradient : at::Tensor();
 }
 
 void Sharder::parameters_changed() { weights_stale_.assign(units_.size(), true); }
+
+void Sharder::parameters_updated() {
+  parameters_changed();
+  for (size_t unit = 0; unit < units_.size(); ++unit) {
+    const bool targets_written = std::ranges::all_of(
+        units_[unit].parameters,
+        [&](const Parameter& parameter) { return rounding_target(parameter).defined(); });
+    // At once, while they are there. The other units wait until they are asked for.
+    if (targets_written) quantise(unit, targets_written);
+  }
+}
+
+void Sharder::quantise(size_t unit, bool targets_written) {
+  for (size_t i = 0; i < weights_[unit].size(); ++i) {
+    const Parameter& parameter = units_[unit].parameters[i];
+    // Always from the rounding to the compute dtype, as if the weight had been gathered in it.
+    at::Tensor rounded = targets_written ? rounding_target(parameter) : parameter.compute;
+    for (WeightRun& run : weights_[unit][i].runs) {
+      if (!run.recipe) continue;
+      if (!rounded.defined()) rounded = parameter.master.to(config_.compute_dtype);
+      const auto scales = *run.recipe == Float8Recipe::kRowwise ? float8::ColumnScales::kPerColumn
+                                                                : float8::ColumnScales::kPerTensor;
+      float8::Float8Copies copies =
+          float8::quantize_rows_and_columns(rounded.narrow(0, run.first_row, run.rows), scales);
+      run.row = std::move(copies.row);
+      run.column = std::move(copies.column);
+    }
+  }
+  weights_stale_[unit] = false;
+}
 
 Gradients Sharder::gradients(size_t index) {
   Unit& unit = units_[index];

@@ -70,7 +70,12 @@ class Sharder {
 
   // Quantises the float8 runs where the parameters have changed since the last call.
   const Weights& weights(size_t unit);
-  // The optimizer has written masters and compute copies.
+  // Where the optimizer rounds a new master to the compute dtype: the compute copy; where products
+  // read float8 copies alone the gradient's memory, if its dtype allows; else nowhere (undefined).
+  at::Tensor rounding_target(const Parameter& parameter) const;
+  // The optimizer has written masters and rounding targets: gradients may be lost.
+  void parameters_updated();
+  // Float8 copies are of older values: weights() makes them again from the masters.
   void parameters_changed();
   // Allocates the gradients on the first call of a step; accumulates on the later ones.
   Gradients gradients(size_t unit);
@@ -78,7 +83,9 @@ class Sharder {
   void release_gradients();
 
  private:
-  void quantise_runs(const Parameter& parameter, Weight& weight) const;
+  // Makes the float8 copies of a unit's parameters, from their rounding targets if written, else
+  // from the masters.
+  void quantise(size_t unit, bool targets_written);
 
   std::vector<Unit> units_;
   std::vector<Weights> weights_;     // by unit
