@@ -54,14 +54,18 @@ def losses(dump_folder):
 
 
 def tensors(step_folder):
-    """Every tensor of a checkpoint by part and name, as numpy arrays."""
+    """Every tensor of a checkpoint by part and name, as numpy arrays; bfloat16 as its 16 bits."""
+    import torch
     from safetensors import safe_open
 
     found = {}
     for file in sorted(pathlib.Path(step_folder).glob("*/*.safetensors")):
-        with safe_open(file, framework="numpy") as content:
+        with safe_open(file, framework="pt") as content:
             for name in content.keys():
-                found[file.parent.name, name] = content.get_tensor(name)
+                tensor = content.get_tensor(name)
+                found[file.parent.name, name] = (
+                    tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor
+                ).numpy()
     return found
 
 

@@ -21,6 +21,7 @@ VARIANTS = {
     "async": ("--checkpoint.async_mode", "async"),
     "recompute": ("--activation_checkpoint.mode", "full"),
     "bfloat16": ("--training.mixed_precision_param", "bfloat16"),
+    "bfloat16_state": ("--optimizer.state_dtype", "bfloat16"),
     "per_rank": ("--training.data_order", "per_rank"),
 }
 

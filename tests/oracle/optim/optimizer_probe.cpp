@@ -1,5 +1,7 @@
 // For test_optim.py: optimizer steps on values from stdin.
-//   optimizer_probe AdamW|Adam MASTER GRADIENT BETA1 BETA2 EPS WEIGHT_DECAY MAX_NORM COUNT LR...
+//   optimizer_probe AdamW|Adam MASTER GRADIENT MOMENT BETA1 BETA2 EPS WEIGHT_DECAY MAX_NORM COUNT
+//                   LR...
+//     MOMENT: MASTER's dtype, or "stochastic": bf16, rounded stochastically
 //     stdin: fp64 parameter[COUNT], then gradient[COUNT] for each LR; stdout: fp64 parameter,
 //     exp_avg, exp_avg_sq and bf16 copy, [COUNT] each, then the last step's norm
 #include <ATen/ATen.h>
@@ -39,25 +41,27 @@ void write_values(const at::Tensor& tensor) {
 
 void run_steps(const Words& words) {
   const at::ScalarType master = dtype(words.at(1)), gradient = dtype(words.at(2));
-  ops::AdamWSettings settings{.beta1 = std::stod(words.at(3)),
-                              .beta2 = std::stod(words.at(4)),
-                              .epsilon = std::stod(words.at(5)),
-                              .weight_decay = std::stod(words.at(6)),
+  std::optional<ops::MomentRounding> rounding;
+  if (words.at(3) == "stochastic") rounding = {.key = ops::rounding_key(1, "w"), .first_index = 0};
+  ops::AdamWSettings settings{.beta1 = std::stod(words.at(4)),
+                              .beta2 = std::stod(words.at(5)),
+                              .epsilon = std::stod(words.at(6)),
+                              .weight_decay = std::stod(words.at(7)),
                               .decoupled = words.at(0) == "AdamW"};
-  const ops::StepDecision decision{std::stod(words.at(7)), settings.beta1, settings.beta2};
-  const int64_t count = std::stoll(words.at(8));
-  const auto options = at::TensorOptions().dtype(master);
+  const ops::StepDecision decision{std::stod(words.at(8)), settings.beta1, settings.beta2};
+  const int64_t count = std::stoll(words.at(9));
+  const auto options = at::TensorOptions().dtype(rounding ? at::kBFloat16 : dtype(words.at(3)));
   ops::AdamWTensors tensors{.master = read_values(count, master),
                             .gradient = {},
                             .exp_avg = at::zeros({count}, options),
                             .exp_avg_sq = at::zeros({count}, options),
                             .compute = at::zeros({count}, at::kBFloat16)};
   const ops::StepControls controls(at::kCPU);
-  for (size_t i = 9; i < words.size(); ++i) {
+  for (size_t i = 10; i < words.size(); ++i) {
     settings.learning_rate = std::stod(words[i]);
     tensors.gradient = read_values(count, gradient);
     ops::decide_step(decision, ops::square_sum({tensors.gradient}, at::kCPU), {}, controls);
-    ops::adamw_(tensors, settings, controls);
+    ops::adamw_(tensors, settings, controls, rounding);
   }
   write_values(tensors.master);
   write_values(tensors.exp_avg);

@@ -71,11 +71,15 @@ TEST(FromJob, PrecisionAndMicroBatches) {
   EXPECT_EQ(sharding.parameter_dtype, at::kFloat);
   EXPECT_EQ(sharding.compute_dtype, at::kBFloat16);
   EXPECT_EQ(sharding.micro_batches, 1);
+  EXPECT_EQ(sharding.moment_dtype(), at::kFloat);
   job.training.global_batch_size = 12;
   job.training.mixed_precision_param = config::Dtype::kFloat32;
   sharding = sharder_config(job);
   EXPECT_EQ(sharding.compute_dtype, at::kFloat);
   EXPECT_EQ(sharding.micro_batches, 3);
+  job.optimizer.state_dtype = config::Dtype::kBfloat16;
+  EXPECT_EQ(sharder_config(job).parameter_dtype, at::kFloat);
+  EXPECT_EQ(sharder_config(job).moment_dtype(), at::kBFloat16);
 }
 
 TEST(FromJob, BlockGradientsAreWideWhereTheyAddUp) {

@@ -30,6 +30,7 @@ std::vector<Case> cases() {
       {"bf16", in_bf16(), {kNothing, kNothing}},
       {"bf16, mixed policy", in_bf16(), {kNothing, kBlock, kGateUp}},
       {"bf16, accumulated", in_bf16(2), {kNothing, kBlock}},
+      {"bf16, moments too", with_bf16_moments(in_bf16()), {kNothing, kGateUp}},
       {"float8", in_bf16(), {kNothing, kGateUp, kBlock}, Float8Recipe::kRowwise},
       {"float8, wgrad in bf16", in_bf16(), {kNothing, kBlock}, Float8Recipe::kRowwiseWithGwHp},
   };

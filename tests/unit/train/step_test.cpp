@@ -165,6 +165,48 @@ TEST(Step, ANonFiniteStepChangesNothing) {
   }
 }
 
+// Two updates of one model with moments in bf16, rounded by this seed.
+std::vector<at::Tensor> updated_by(uint64_t seed) {
+  SmallModel model(small_model({Recompute::kNothing}), with_bf16_moments(in_bf16()));
+  Optimizer optimizer({}, model.sharder, model.device);
+  optimizer.set_seed(seed);
+  for (uint64_t step = 0; step < 2; ++step) {
+    const at::Tensor loss =
+        model.step.forward_backward(random_batch(2, kSeqLen, step), scalar(0.01));
+    optimizer.step(1e-3, loss);
+    model.sharder.release_gradients();
+  }
+  return state_of(model.sharder);
+}
+
+TEST(Step, Bfloat16MomentsAreRoundedByTheSeed) {
+  const std::vector<at::Tensor> one = updated_by(1), again = updated_by(1), other = updated_by(2);
+  EXPECT_TRUE(all_equal(one, again));
+  EXPECT_FALSE(all_equal(one, other));
+  for (size_t i = 0; i < one.size(); i += 4) {  // master, exp_avg, exp_avg_sq, copy
+    EXPECT_EQ(one[i].scalar_type(), at::kFloat);
+    EXPECT_EQ(one[i + 1].scalar_type(), at::kBFloat16);
+    EXPECT_EQ(one[i + 2].scalar_type(), at::kBFloat16);
+  }
+}
+
+// Equal members of one parameter are rounded by their own names.
+TEST(Step, Bfloat16MomentsOfMembersAreRoundedApart) {
+  SmallModel model(small_model({Recompute::kNothing}), with_bf16_moments(in_fp32()));
+  Optimizer optimizer({}, model.sharder, model.device);
+  const at::Tensor loss = model.step.forward_backward(random_batch(2, kSeqLen), scalar(0.01));
+  for (Parameter* parameter : model.sharder.parameters()) parameter->gradient.fill_(1e-3);
+  optimizer.step(1e-3, loss);
+  const auto parameters = model.sharder.parameters();
+  const auto gate_up = std::find_if(parameters.begin(), parameters.end(), [](const Parameter* p) {
+    return p->members.front().name == "layers.0.feed_forward.w1.weight";
+  });
+  ASSERT_NE(gate_up, parameters.end());
+  const at::Tensor w1 = (*gate_up)->member_rows((*gate_up)->exp_avg, 0);
+  const at::Tensor w3 = (*gate_up)->member_rows((*gate_up)->exp_avg, 1);
+  EXPECT_GT(w1.ne(w3).sum().item<int64_t>(), w1.numel() / 8);
+}
+
 TEST(Step, ReportsTheNormBeforeClippingAndUpdatesByTheClippedGradient) {
   const MicroBatch batch = random_batch(2, kSeqLen);
   at::Tensor moments[2];

@@ -33,6 +33,11 @@ inline SharderConfig in_bf16(int64_t micro_batches = 1) {
           .micro_batches = micro_batches};
 }
 
+inline SharderConfig with_bf16_moments(SharderConfig sharding) {
+  sharding.bfloat16_moments = true;
+  return sharding;
+}
+
 struct SmallModel {
   explicit SmallModel(const DecoderConfig& model, const SharderConfig& sharding = in_fp32())
       : config(model),
