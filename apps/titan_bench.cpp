@@ -80,6 +80,7 @@ struct LinearArguments {
   Sizes m, k, n;
   std::string format = "table";
   std::string output;
+  bool kernels = false;
 };
 
 void bench_float8_linear(const LinearArguments& arguments) {
@@ -104,6 +105,8 @@ void bench_float8_linear(const LinearArguments& arguments) {
   } else {
     write_file_atomically(arguments.output, text);
   }
+  if (!arguments.kernels) return;
+  for (const LinearSize& size : sizes) std::cout << kernels_of_float8_linear(device, size);
 }
 
 void bench_step(const std::vector<std::string>& arguments) {
@@ -158,6 +161,8 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   float8_linear->add_option("--output", linear.output,
                             "a file to write instead of standard output");
+  float8_linear->add_flag("--kernels", linear.kernels,
+                          "afterwards, to standard output: the kernels that each time went to");
 
   CLI::App* step = app.add_subcommand(
       "step", "a whole step of JOB.toml [--section.option ...], by part, beside its floor");

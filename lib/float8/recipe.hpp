@@ -11,4 +11,8 @@ namespace titan {
 // Float8LinearConfig.from_recipe_name).
 enum class Float8Recipe { kRowwise, kRowwiseWithGwHp };
 
+constexpr const char* recipe_name(Float8Recipe recipe) {
+  return recipe == Float8Recipe::kRowwise ? "rowwise" : "rowwise_with_gw_hp";
+}
+
 }  // namespace titan

@@ -12,10 +12,6 @@ constexpr const char* kAutoFilter = "auto_filter_small_kn";
 constexpr const char* kMeasuredFilter = "auto_filter_measured";
 constexpr int64_t kMultiple = 16;  // of every dimension of a float8 product
 
-const char* recipe_name(Float8Recipe recipe) {
-  return recipe == Float8Recipe::kRowwise ? "rowwise" : "rowwise_with_gw_hp";
-}
-
 // torchao's thresholds for rowwise: the sizes whose casts cost more than the product gains.
 std::string too_small(int64_t k, int64_t n) {
   if (n <= 2048) return concat("N ", n, " <= 2048");

@@ -2,7 +2,11 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <cstdio>
+
 #include "lib/base/error.hpp"
+#include "lib/metrics/kernel_times.hpp"
 #include "lib/ops/device_timer.hpp"
 #include "lib/ops/h200_rates.hpp"
 
@@ -44,6 +48,15 @@ Traffic traffic(std::optional<Float8Recipe> recipe) {
   return {5 + 6, 4 + 7, 6};
 }
 
+struct Tensors {
+  at::Tensor x, dy;
+};
+
+Tensors random_tensors(const ops::Device& device, const LinearSize& size) {
+  const auto options = device.options(at::kBFloat16);
+  return {at::randn({size.m, size.k}, options), at::randn({size.m, size.n}, options)};
+}
+
 }  // namespace
 
 std::vector<LinearSize> torchao_sizes() {
@@ -78,18 +91,40 @@ double floor_milliseconds(const LinearSize& size, std::optional<Float8Recipe> re
 
 LinearTiming time_float8_linear(const ops::Device& device, const LinearSize& size) {
   if (!device.is_cuda()) throw InputError("timing a float8 linear needs a CUDA device");
-  const auto options = device.options(at::kBFloat16);
-  const at::Tensor x = at::randn({size.m, size.k}, options);
-  const at::Tensor dy = at::randn({size.m, size.n}, options);
+  const Tensors tensors = random_tensors(device, size);
   const auto milliseconds = [&](std::optional<Float8Recipe> recipe) {
     NormLinearSigmoid module(device, size, recipe, at::kBFloat16);
-    return ops::median_milliseconds(device, {}, [&] { module.forward_backward(x, dy); });
+    return ops::median_milliseconds(device, {},
+                                    [&] { module.forward_backward(tensors.x, tensors.dy); });
   };
   LinearTiming timing{.size = size, .measured = {.bf16 = milliseconds(std::nullopt)}};
   for (size_t i = 0; i < std::size(kFloat8Recipes); ++i) {
     timing.measured.float8[i] = milliseconds(kFloat8Recipes[i]);
   }
   return timing;
+}
+
+std::string kernels_of_float8_linear(const ops::Device& device, const LinearSize& size) {
+  const Tensors tensors = random_tensors(device, size);
+  std::string text;
+  const auto add = [&](const char* precision, std::optional<Float8Recipe> recipe) {
+    NormLinearSigmoid module(device, size, recipe, at::kBFloat16);
+    const auto run = [&] { module.forward_backward(tensors.x, tensors.dy); };
+    run();  // chooses the products' algorithms
+    const KernelTimes times = measure_kernels_sync(run);
+    std::vector<std::pair<double, std::string>> kernels;
+    for (const auto& [name, entry] : times.by_name) kernels.push_back({entry.milliseconds, name});
+    std::sort(kernels.rbegin(), kernels.rend());
+    text += concat("M ", size.m, ", K ", size.k, ", N ", size.n, ", ", precision, "\n");
+    for (const auto& [milliseconds, name] : kernels) {
+      char line[160];
+      std::snprintf(line, sizeof line, "%9.3f ms  %.120s\n", milliseconds, name.c_str());
+      text += line;
+    }
+  };
+  add("bf16", std::nullopt);
+  for (const Float8Recipe recipe : kFloat8Recipes) add(recipe_name(recipe), recipe);
+  return text;
 }
 
 std::vector<LinearSize> linear_sizes(const std::vector<int64_t>& ms, const std::vector<int64_t>& ks,

@@ -40,6 +40,9 @@ double floor_milliseconds(const LinearSize& size, std::optional<Float8Recipe> re
 // device. Sizes are multiples of 16. Throws InputError on the CPU, where times would mean nothing.
 LinearTiming time_float8_linear(const ops::Device& device, const LinearSize& size);
 
+// The kernels of one run in bf16 and with each recipe, by their time: lines for people to read.
+std::string kernels_of_float8_linear(const ops::Device& device, const LinearSize& size);
+
 // All combinations, M outermost. Throws InputError when a list is empty.
 std::vector<LinearSize> linear_sizes(const std::vector<int64_t>& ms, const std::vector<int64_t>& ks,
                                      const std::vector<int64_t>& ns);

@@ -1,6 +1,7 @@
 // What titan-bench float8_linear prints.
 #include <cstdio>
 
+#include "lib/base/error.hpp"
 #include "lib/train/float8_linear_bench.hpp"
 
 namespace titan {
@@ -13,10 +14,6 @@ std::string line(const char* format, Values... values) {
   return buffer;
 }
 
-std::string long_name(Float8Recipe recipe) {
-  return recipe == Float8Recipe::kRowwise ? "rowwise" : "rowwise_with_gw_hp";
-}
-
 // The columns of CSV and JSON, in order.
 struct Column {
   std::string name;
@@ -27,17 +24,14 @@ std::vector<Column> columns(const LinearTiming& timing) {
   const std::optional<LinearMilliseconds> torchao = torchao_milliseconds(timing.size);
   std::vector<Column> columns = {{"bf16_ms", timing.measured.bf16}};
   for (size_t i = 0; i < std::size(kFloat8Recipes); ++i) {
-    const std::string name = long_name(kFloat8Recipes[i]);
+    const std::string name = recipe_name(kFloat8Recipes[i]);
     columns.push_back({name + "_ms", timing.measured.float8[i]});
     columns.push_back({name + "_speedup", timing.speedup(i)});
     columns.push_back({name + "_floor_ms", floor_milliseconds(timing.size, kFloat8Recipes[i])});
   }
-  const auto known = [&](double LinearMilliseconds::*member) -> std::optional<double> {
-    return torchao ? std::optional(*torchao.*member) : std::nullopt;
-  };
-  columns.push_back({"torchao_bf16_ms", known(&LinearMilliseconds::bf16)});
+  columns.push_back({"torchao_bf16_ms", torchao ? std::optional(torchao->bf16) : std::nullopt});
   for (size_t i = 0; i < std::size(kFloat8Recipes); ++i) {
-    columns.push_back({"torchao_" + long_name(kFloat8Recipes[i]) + "_ms",
+    columns.push_back({concat("torchao_", recipe_name(kFloat8Recipes[i]), "_ms"),
                        torchao ? std::optional(torchao->float8[i]) : std::nullopt});
   }
   return columns;
