@@ -28,6 +28,18 @@ ARGUMENTS = {
     "later: pipeline": (["--parallelism.pipeline_parallel_degree", 2], [r"pipeline_parallel_degree"]),
     "later: optimizer in backward": (["--optimizer.early_step_in_backward"], [r"optimizer\.early_step_in_backward"]),
     "refused: module": (["--job.custom_config_module", "mine"], [r"job\.custom_config_module"]),
+    "unknown converter": (["--model.converters", "float9"], [r"model\.converters", "float9", r"quantize\.linear\.float8"]),
+    "unknown float8 recipe": (
+        ["--model.converters", "float8", "--float8.recipe_name", "rowwize"],
+        [r"recipe_name", "rowwize", r"rowwise\b", "rowwise_with_gw_hp"],
+    ),
+    "tensorwise": (
+        ["--model.converters", "float8", "--float8.recipe_name", "tensorwise"], [r"recipe_name", "tensorwise", "rowwise"]
+    ),
+    "unknown float8 option": (
+        ["--quantize.linear.float8.filter_fqn", "output"],
+        [r"quantize\.linear\.float8\.filter_fqn\b", r"quantize\.linear\.float8\.filter_fqns"],
+    ),
     "unknown dataset": (["--training.dataset", "c5"], [r"training\.dataset", "c5", "c4"]),
     "c4 without a path": (["--training.dataset", "c4"], [r"training\.dataset_path"]),
     "validation data without a path": (["--validation.enable"], [r"validation\.dataset_path"]),
