@@ -41,7 +41,8 @@ std::vector<Option> quantize_options() {
           .only_with("model.converters"),
       OPTION(quantize.linear.float8.filter_fqns, support::kFloat8,
              "Linears whose name contains one of these stay in high precision; "
-             "`auto_filter_small_kn`: so do those too small to gain.")
+             "`auto_filter_small_kn`: so do those too small to gain; `auto_filter_measured`: so do "
+             "those that are no faster in float8 on this GPU, timed at the start.")
           .formerly({"float8.filter_fqns"})
           .only_with("model.converters"),
       OPTION(quantize.linear.float8.emulate, support::kFloat8,

@@ -6,6 +6,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/cuda/CUDAEvent.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 
 #include <algorithm>
 #include <chrono>
@@ -22,9 +23,11 @@ namespace {
 
 using Place = LinearGroupKind::Place;
 
-constexpr int kRepetitions = 5;
-// Written before every run: ten times the L2 of a Hopper GPU, and long enough (0.2 ms) for the host
-// to be ahead of the device when the timed work starts.
+// Long runs vary less: after this many milliseconds there are no more repetitions than the fewest.
+constexpr int kFewestRepetitions = 3, kMostRepetitions = 9;
+constexpr double kMillisecondsOfRepetitions = 60;
+// Read before every run: ten times the L2 of a Hopper GPU, and long enough (0.1 ms) for the host to
+// be ahead of the device when the timed work starts.
 constexpr int64_t kFlushBytes = int64_t{1} << 29;
 
 double milliseconds_since(std::chrono::steady_clock::time_point start) {
@@ -86,20 +89,20 @@ class TimedGroup {
   }
 
   void quantise_weights() {
-    sharder_.parameters_changed();
+    sharder_.parameters_updated();
     sharder_.weights(0);
   }
 
   void forward_backward(const Operands& operands) {
-    weights_ = sharder_.weights(0);
-    LinearInput input = forward_input(operands);
+    const Weights& weights = sharder_.weights(0);
+    LinearInput input = forward_input(weights, operands);
     const at::Tensor column_amax = input.copy.column_amax;
-    linear_forward(context_, weights_[kLinear], input, operands.residual);
+    linear_forward(context_, weights[kLinear], input, operands.residual);
     input = {};
-    const LinearGradient gradient = output_gradient(operands);
-    const at::Tensor dx = linear_backward_input(context_, weights_[kLinear], gradient);
-    linear_backward_weight(context_, weights_[kLinear], gradient,
-                           backward_input(operands, dx, column_amax), gradients_[kLinear],
+    const LinearGradient gradient = output_gradient(weights, operands);
+    const at::Tensor dx = linear_backward_input(context_, weights[kLinear], gradient);
+    linear_backward_weight(context_, weights[kLinear], gradient,
+                           backward_input(weights, operands, dx, column_amax), gradients_[kLinear],
                            gradients_.accumulate);
   }
 
@@ -135,9 +138,9 @@ class TimedGroup {
 
   bool norm_before() const { return place_ == Place::kQkv || place_ == Place::kGateUp; }
 
-  LinearInput forward_input(const Operands& operands) {
-    const Weight& weight = weights_[kLinear];
-    if (norm_before()) return norm_.forward(weights_, operands.x, saved_);
+  LinearInput forward_input(const Weights& weights, const Operands& operands) {
+    const Weight& weight = weights[kLinear];
+    if (norm_before()) return norm_.forward(weights, operands.x, saved_);
     if (place_ != Place::kDown) return linear_input(weight, operands.x);
     if (!reads_only_copies(weight)) return linear_input(weight, ops::swiglu(operands.gate_up));
     return {{},
@@ -146,12 +149,12 @@ class TimedGroup {
   }
 
   // The backward of the norm behind wo or of the SwiGLU behind gate_up makes it.
-  LinearGradient output_gradient(const Operands& operands) {
-    const Weight& weight = weights_[kLinear];
+  LinearGradient output_gradient(const Weights& weights, const Operands& operands) {
+    const Weight& weight = weights[kLinear];
     const bool copies = reads_only_copies(weight), amax = wgrad_reads_only_copies(weight);
     const at::Tensor& dy = operands.dy;
     if (place_ == Place::kWo) {
-      const at::Tensor& norm = weights_[kNorm].compute;
+      const at::Tensor& norm = weights[kNorm].compute;
       if (!copies) {
         return linear_gradient(
             weight, ops::rms_norm_backward(dy, operands.residual, norm, operands.rstd, dy,
@@ -175,11 +178,11 @@ class TimedGroup {
   }
 
   // The input again, for wgrad. Behind a bf16 `down` the SwiGLU's backward leaves it.
-  WgradInput backward_input(const Operands& operands, const at::Tensor& dx,
+  WgradInput backward_input(const Weights& weights, const Operands& operands, const at::Tensor& dx,
                             const at::Tensor& column_amax) {
-    const Weight& weight = weights_[kLinear];
+    const Weight& weight = weights[kLinear];
     if (norm_before()) {
-      return norm_.backward(weights_, gradients_, dx, operands.x, saved_, operands.x, nullptr).y;
+      return norm_.backward(weights, gradients_, dx, operands.x, saved_, operands.x, nullptr).y;
     }
     if (place_ == Place::kDown && wgrad_reads_only_copies(weight)) {
       return {{}, float8::swiglu_columns(operands.gate_up, column_amax)};
@@ -192,7 +195,6 @@ class TimedGroup {
   Sharder sharder_;
   PreNorm norm_;
   PreNorm::Saved saved_;
-  Weights weights_;
   Gradients gradients_;
   bool accumulate_;
 };
@@ -201,8 +203,8 @@ class TimedGroup {
 class Stopwatch {
  public:
   template <class Work>
-  void run(at::Tensor& flush, const Work& work) {
-    flush.zero_();
+  void run(const at::Tensor& flush, const Work& work) {
+    flush.sum();
     Run& run = runs_.emplace_back();
     run.start.record();
     const auto host_start = std::chrono::steady_clock::now();
@@ -234,14 +236,19 @@ std::vector<double> time_linear_group_sync(const ops::Device& device, const Line
                                            const LinearTimingConfig& config) {
   if (!device.is_cuda()) throw InputError("timing a linear group needs a CUDA device");
   Operands operands(device, kind, config.sharder.compute_dtype);
-  at::Tensor flush = at::empty({kFlushBytes}, device.options(at::kByte));
+  const at::Tensor flush = at::ones({kFlushBytes / 4}, device.options(at::kFloat));
   std::vector<std::unique_ptr<TimedGroup>> groups;
   for (const Float8Members& float8 : choices) {
     groups.push_back(std::make_unique<TimedGroup>(device, kind, float8, config));
     groups.back()->make_plans(operands);
   }
   std::vector<Stopwatch> step(groups.size()), quantise(groups.size());
-  for (int repetition = 0; repetition < kRepetitions; ++repetition) {
+  const auto start = std::chrono::steady_clock::now();
+  for (int repetition = 0; repetition < kMostRepetitions; ++repetition) {
+    if (repetition >= kFewestRepetitions &&
+        milliseconds_since(start) > kMillisecondsOfRepetitions) {
+      break;
+    }
     for (size_t i = 0; i < groups.size(); ++i) {
       quantise[i].run(flush, [&] { groups[i]->quantise_weights(); });
       operands.restore();
@@ -258,6 +265,10 @@ std::vector<double> time_linear_group_sync(const ops::Device& device, const Line
   return milliseconds;
 }
 
+void release_timing_memory() {
+  if (at::hasCUDA()) c10::cuda::CUDACachingAllocator::emptyCache();
+}
+
 }  // namespace titan
 
 #else
@@ -269,6 +280,7 @@ std::vector<double> time_linear_group_sync(const ops::Device&, const LinearGroup
                                            const LinearTimingConfig&) {
   throw InputError("this build has no CUDA kernels to time: install nvcc (CUDA 13.0), build again");
 }
+void release_timing_memory() {}
 
 }  // namespace titan
 

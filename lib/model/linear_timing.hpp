@@ -49,4 +49,7 @@ std::vector<double> time_linear_group_sync(const ops::Device& device, const Line
                                            const std::vector<Float8Members>& choices,
                                            const LinearTimingConfig& config);
 
+// Gives the memory that timing has left in ATen's cache back to the device.
+void release_timing_memory();
+
 }  // namespace titan

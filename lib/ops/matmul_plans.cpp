@@ -26,6 +26,11 @@ constexpr uint32_t kAlignment = 256;
 constexpr uint32_t kSliceAlignment = 16;
 constexpr int kCandidates = 8;
 constexpr int kTimedRuns = 2;
+// Large products are timed once, and after this many milliseconds of trials no more candidates are
+// tried than the first few, where the gains have been.
+constexpr float kLongMilliseconds = 5;
+constexpr float kTrialMilliseconds = 60;
+constexpr int kFewestCandidates = 4;
 
 void check(cublasStatus_t status, const char* call) {
   TITAN_CHECK(status == CUBLAS_STATUS_SUCCESS, call, " failed: ", cublasLtGetStatusString(status));
@@ -192,19 +197,26 @@ struct MatmulPlans::State {
     check(cudaEventCreate(&start), "cudaEventCreate");
     check(cudaEventCreate(&stop), "cudaEventCreate");
     float best = std::numeric_limits<float>::max();
+    float spent = 0;
+    int tried = 0;
     for (const auto& candidate : candidates) {
+      if (spent > kTrialMilliseconds && tried >= kFewestCandidates) break;
       if (plan->run(handle, candidate.algo, operands, workspace(stream), stream) !=
           CUBLAS_STATUS_SUCCESS) {
         continue;  // a candidate may pass the heuristic and fail when it runs
       }
       cudaEventRecord(start, stream);
-      for (int run = 0; run < kTimedRuns; ++run) {
+      const int runs = best > kLongMilliseconds && tried > 0 ? 1 : kTimedRuns;
+      for (int run = 0; run < runs; ++run) {
         plan->run(handle, candidate.algo, operands, workspace(stream), stream);
       }
       cudaEventRecord(stop, stream);
       check(cudaEventSynchronize(stop), "cudaEventSynchronize");
       float milliseconds = 0;
       cudaEventElapsedTime(&milliseconds, start, stop);
+      spent += milliseconds * static_cast<float>(runs + 1) / static_cast<float>(runs);
+      ++tried;
+      milliseconds /= static_cast<float>(runs);
       if (milliseconds < best) {
         best = milliseconds;
         plan->chosen = candidate.algo;

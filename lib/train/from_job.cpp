@@ -42,18 +42,18 @@ void apply_recompute(const config::ActivationCheckpoint& option, DecoderConfig& 
   }
 }
 
-std::unique_ptr<Converter> converter(const std::string& name, const JobConfig& job) {
+std::unique_ptr<Converter> converter(const std::string& name, const JobConfig& job,
+                                     const MeasureGroup& measure) {
   if (name != "quantize.linear.float8") {
     throw InputError(concat("model.converters: unknown converter \"", name,
                             "\"; the one that is supported is quantize.linear.float8 (float8)"));
   }
   const config::LinearFloat8& options = job.quantize.linear.float8;
-  const bool gw_hp = options.recipe_name == config::Float8Recipe::kRowwiseWithGwHp;
-  return float8_linear_converter(
-      {.recipe = gw_hp ? Float8Recipe::kRowwiseWithGwHp : Float8Recipe::kRowwise,
-       .filter_fqns = options.filter_fqns,
-       .emulate = options.emulate,
-       .tokens = job.training.local_batch_size * job.training.seq_len});
+  return float8_linear_converter({.recipe = float8_recipe(job),
+                                  .filter_fqns = options.filter_fqns,
+                                  .emulate = options.emulate,
+                                  .tokens = job.training.local_batch_size * job.training.seq_len,
+                                  .measure = measure});
 }
 
 DataConfig data_config(const JobConfig& job, const DecoderConfig& model) {
@@ -73,14 +73,15 @@ int64_t prefetch_batches(const config::DataLoader& loader) {
 
 }  // namespace
 
-DecoderConfig decoder_config(const JobConfig& job, std::vector<ConversionReport>* reports) {
+DecoderConfig decoder_config(const JobConfig& job, std::vector<ConversionReport>* reports,
+                             const MeasureGroup& measure) {
   DecoderConfig model = registry(job.model.name, job.model.flavor,
                                  {.n_layers = job.model.n_layers,
                                   .vocab_size = job.model.vocab_size,
                                   .seq_len = job.training.seq_len});
   apply_recompute(job.activation_checkpoint, model);
   for (const std::string& name : job.model.converters) {
-    ConversionReport report = converter(name, job)->convert(model);
+    ConversionReport report = converter(name, job, measure)->convert(model);
     if (reports != nullptr) reports->push_back(std::move(report));
   }
   return model;

@@ -17,10 +17,11 @@
 namespace titan {
 
 // The model's tree with the job's overrides, recompute policy and converters applied. Appends what
-// each converter did to `reports`, where given.
-DecoderConfig decoder_config(const JobConfig& job,
-                             std::vector<ConversionReport>* reports = nullptr);
+// each converter did to `reports`, where given. `measure` is for auto_filter_measured.
+DecoderConfig decoder_config(const JobConfig& job, std::vector<ConversionReport>* reports = nullptr,
+                             const MeasureGroup& measure = {});
 
+Float8Recipe float8_recipe(const JobConfig& job);
 SharderConfig sharder_config(const JobConfig& job);
 optim::Schedule schedule(const JobConfig& job);
 DataConfig training_data_config(const JobConfig& job, const DecoderConfig& model);

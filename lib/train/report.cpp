@@ -4,13 +4,14 @@
 #include "lib/base/log.hpp"
 #include "lib/config/check.hpp"
 #include "lib/metrics/flops.hpp"
+#include "lib/train/float8_measurements.hpp"
 #include "lib/train/from_job.hpp"
 
 namespace titan {
 
-JobPlan plan_job(const JobConfig& job) {
+JobPlan plan_job(const JobConfig& job, const MeasureGroup& measure) {
   JobPlan plan;
-  plan.model = decoder_config(job, &plan.conversions);
+  plan.model = decoder_config(job, &plan.conversions, measure);
   plan.parameters = count_parameters(plan.model);
   plan.flops_per_token = flops_per_token(flops_inputs(plan.model, job.training.seq_len));
   plan.micro_batches = config::gradient_accumulation_steps(job, 1);
@@ -42,9 +43,15 @@ nlohmann::ordered_json to_json(const ConversionReport& report) {
                     {"float8", row.converted},
                     {"reason", row.reason}});
   }
+  nlohmann::ordered_json measurements = nlohmann::ordered_json::array();
+  for (const GroupMeasurement& measurement : report.measurements) {
+    measurements.push_back(to_json(measurement));
+  }
   return {{"converter", report.converter},
           {"converted", report.converted()},
           {"linears", rows},
+          {"measurements", measurements},
+          {"notes", report.notes},
           {"warnings", report.warnings}};
 }
 
@@ -109,8 +116,9 @@ void log_model(const JobConfig& job, const JobPlan& plan, const std::string& dev
                    " size: ", with_thousands(plan.parameters.total), " total parameters"));
   log::info(peak_flops_line(peak_flops(device_name)));
   if (!plan.conversions.empty() && !job.quantize.linear.float8.recipe_name) {
-    log::info("quantize.linear.float8.recipe_name is not set: rowwise (torchtitan v0.2.2 meant "
-              "tensorwise)");
+    log::info(
+        "quantize.linear.float8.recipe_name is not set: rowwise (torchtitan v0.2.2 meant "
+        "tensorwise)");
   }
   for (const ConversionReport& report : plan.conversions) {
     log::info(report.table());

@@ -22,7 +22,8 @@ struct JobPlan {
   int64_t tokens_per_step = 0;  // on this rank
   MemoryPlan memory;
 };
-JobPlan plan_job(const JobConfig& job);
+// `measure`: as for decoder_config().
+JobPlan plan_job(const JobConfig& job, const MeasureGroup& measure = {});
 
 std::string describe(const JobPlan& plan);
 nlohmann::ordered_json to_json(const JobPlan& plan);

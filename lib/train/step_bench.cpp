@@ -12,6 +12,7 @@
 #include "lib/metrics/throughput.hpp"
 #include "lib/ops/h200_rates.hpp"
 #include "lib/optim/optimizer.hpp"
+#include "lib/train/float8_measurements.hpp"
 #include "lib/train/from_job.hpp"
 #include "lib/train/report.hpp"
 #include "lib/train/step.hpp"
@@ -101,7 +102,9 @@ std::map<std::string, double> floors(const JobPlan& plan, const JobConfig& job) 
 }  // namespace
 
 StepTiming time_step(const JobConfig& job, const ops::Device& device, int64_t steps) {
-  const JobPlan plan = plan_job(job);
+  Float8Measurements measurements(job, device);
+  const JobPlan plan = plan_job(job, measurements.measurer());
+  measurements.finish();
   const Decoder decoder = build(plan.model);
   Sharder sharder(declare_units(plan.model), sharder_config(job), device);
   sharder.initialise(1);

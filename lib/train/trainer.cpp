@@ -18,6 +18,7 @@
 #include "lib/metrics/profiler.hpp"
 #include "lib/ops/matmul_plans.hpp"
 #include "lib/optim/optimizer.hpp"
+#include "lib/train/float8_measurements.hpp"
 #include "lib/train/from_job.hpp"
 #include "lib/train/report.hpp"
 #include "lib/train/run_checkpoints.hpp"
@@ -56,6 +57,20 @@ std::unique_ptr<DataLoader> open_data(const JobConfig& job, const DataConfig& da
   return DataLoader::open(data, std::move(tokenizer), global_batch);
 }
 
+// The plan, for which auto_filter_measured may time linears on the device.
+JobPlan plan_on(const ops::Device& device, const JobConfig& job, Float8Measurements& measurements) {
+  apply_determinism(job, device);  // before the first matmul plan is tuned
+  JobPlan plan = plan_job(job, measurements.measurer());
+  measurements.finish();
+  if (job.debug.deterministic && measurements.timed() > 0) {
+    log::warning(
+        concat("debug.deterministic: auto_filter_measured has chosen by the clock; a run "
+               "chooses the same with ",
+               measurements.file().string(), " in its dump folder"));
+  }
+  return plan;
+}
+
 int cuda_index(const ops::Device& device) {
   return device.is_cuda() ? device.torch().index() : kNoCudaDevice;
 }
@@ -80,6 +95,7 @@ struct Trainer::State {
   const JobConfig& job;
   ops::Device device;
   uint64_t seed;
+  Float8Measurements measurements;
   JobPlan plan;
   const DecoderConfig& model;
   Decoder decoder;
@@ -111,7 +127,8 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_)
     : job(job_),
       device(std::move(device_)),
       seed(seed_of(job)),
-      plan(plan_job(job)),
+      measurements(job, device),
+      plan(plan_on(device, job, measurements)),
       model(plan.model),
       decoder(build(model)),
       sharder(declare_units(model), sharder_config(job), device),
@@ -125,7 +142,6 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_)
       memory(cuda_index(device)),
       results(device),
       schedule(titan::schedule(job)) {
-  apply_determinism(job, device);
   log_model(job, plan, device.name(), memory.capacity_line());
   if (!job.debug.seed) log::info(concat("debug.seed is not set: initial weights from seed ", seed));
   sharder.initialise(seed);
@@ -148,6 +164,7 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_)
     write_file_atomically(std::filesystem::path(job.job.dump_folder) / "conversion_report.json",
                           to_json(plan.conversions).dump(2) + "\n");
   }
+  measurements.save();
   profiler.emplace(profiler_config(job, device.is_cuda()), completed_steps);
   snapshots.emplace(snapshot_config(job, cuda_index(device)), completed_steps);
 }

@@ -24,6 +24,12 @@ LinearGroupKind qkv() {
           .members = {{"wq", 4096}, {"wk", 1024}, {"wv", 1024}}};
 }
 
+LinearGroupKind of_members(std::vector<LinearGroupKind::Member> members) {
+  LinearGroupKind kind;
+  kind.members = std::move(members);
+  return kind;
+}
+
 // "wq|wv", "" for bf16 throughout.
 std::string text(const LinearGroupKind& kind, const Float8Members& float8) {
   std::string text;
@@ -73,11 +79,11 @@ TEST(Float8Choices, OneForEachSetOfSizes) {
   // wk and wv are alike: wv, wq|wk split the product once, wk and wq|wv twice.
   EXPECT_THAT(choices_of(qkv(), {true, true, true}),
               ElementsAre("", "wq|wk|wv", "wq", "wv", "wq|wk", "wk|wv"));
-  const LinearGroupKind gate_up{.members = {{"w1", 14336}, {"w3", 14336}}};
+  const LinearGroupKind gate_up = of_members({{"w1", 14336}, {"w3", 14336}});
   EXPECT_THAT(choices_of(gate_up, {true, true}), ElementsAre("", "w1|w3", "w1"));
-  const LinearGroupKind down{.members = {{"w2", 4096}}};
+  const LinearGroupKind down = of_members({{"w2", 4096}});
   EXPECT_THAT(choices_of(down, {true}), ElementsAre("", "w2"));
-  const LinearGroupKind different{.members = {{"a", 16}, {"b", 32}, {"c", 48}}};
+  const LinearGroupKind different = of_members({{"a", 16}, {"b", 32}, {"c", 48}});
   EXPECT_EQ(float8_choices(different, {true, true, true}).size(), 8u);
 }
 
