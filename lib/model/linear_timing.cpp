@@ -1,12 +1,6 @@
 #include "lib/model/linear_timing.hpp"
 
-#include "lib/base/error.hpp"
-
-#if TITAN_CUDA
-
 #include <ATen/ATen.h>
-#include <ATen/cuda/CUDAEvent.h>
-#include <c10/cuda/CUDACachingAllocator.h>
 
 #include <algorithm>
 #include <chrono>
@@ -17,6 +11,11 @@
 #include "lib/model/pre_norm.hpp"
 #include "lib/ops/rms_norm.hpp"
 #include "lib/ops/swiglu.hpp"
+
+#if TITAN_CUDA
+#include <ATen/cuda/CUDAEvent.h>
+#include <c10/cuda/CUDACachingAllocator.h>
+#endif
 
 namespace titan {
 namespace {
@@ -199,23 +198,40 @@ class TimedGroup {
   bool accumulate_;
 };
 
-// One run of `work` after another; the time of each is known once the device has caught up.
+#if TITAN_CUDA
+class Event {
+ public:
+  void record() { event_.record(); }
+  double milliseconds_since(const Event& start) const { return start.event_.elapsed_time(event_); }
+
+ private:
+  at::cuda::CUDAEvent event_{cudaEventDefault};
+};
+#else
+struct Event {
+  void record() {}
+  double milliseconds_since(const Event&) const { return 0; }
+};
+#endif
+
+// Runs work again and again; the time of each run is known once the device has caught up.
 class Stopwatch {
  public:
+  explicit Stopwatch(const ops::Device& device) : on_device_(device.is_cuda()) {}
+
   template <class Work>
-  void run(const at::Tensor& flush, const Work& work) {
-    flush.sum();
+  void run(const Work& work) {
     Run& run = runs_.emplace_back();
-    run.start.record();
+    if (on_device_) run.start.record();
     const auto host_start = std::chrono::steady_clock::now();
     work();
     run.host_milliseconds = milliseconds_since(host_start);
-    run.stop.record();
+    if (on_device_) run.stop.record();
   }
   double milliseconds_after_sync() const {
     std::vector<double> device, host;
     for (const Run& run : runs_) {
-      device.push_back(run.start.elapsed_time(run.stop));
+      device.push_back(on_device_ ? run.stop.milliseconds_since(run.start) : 0);
       host.push_back(run.host_milliseconds);
     }
     return std::max(median(device), median(host));
@@ -223,9 +239,10 @@ class Stopwatch {
 
  private:
   struct Run {
-    at::cuda::CUDAEvent start{cudaEventDefault}, stop{cudaEventDefault};
+    Event start, stop;
     double host_milliseconds = 0;
   };
+  bool on_device_;
   std::vector<Run> runs_;
 };
 
@@ -234,15 +251,20 @@ class Stopwatch {
 std::vector<double> time_linear_group_sync(const ops::Device& device, const LinearGroupKind& kind,
                                            const std::vector<Float8Members>& choices,
                                            const LinearTimingConfig& config) {
-  if (!device.is_cuda()) throw InputError("timing a linear group needs a CUDA device");
   Operands operands(device, kind, config.sharder.compute_dtype);
-  const at::Tensor flush = at::ones({kFlushBytes / 4}, device.options(at::kFloat));
+  at::Tensor cache_filler;
+  if (device.is_cuda()) cache_filler = at::ones({kFlushBytes / 4}, device.options(at::kFloat));
+  const auto flush = [&] {
+    if (cache_filler.defined()) cache_filler.sum();
+  };
   std::vector<std::unique_ptr<TimedGroup>> groups;
+  std::vector<Stopwatch> step, quantise;  // by group
   for (const Float8Members& float8 : choices) {
     groups.push_back(std::make_unique<TimedGroup>(device, kind, float8, config));
     groups.back()->make_plans(operands);
+    step.emplace_back(device);
+    quantise.emplace_back(device);
   }
-  std::vector<Stopwatch> step(groups.size()), quantise(groups.size());
   const auto start = std::chrono::steady_clock::now();
   for (int repetition = 0; repetition < kMostRepetitions; ++repetition) {
     if (repetition >= kFewestRepetitions &&
@@ -250,9 +272,11 @@ std::vector<double> time_linear_group_sync(const ops::Device& device, const Line
       break;
     }
     for (size_t i = 0; i < groups.size(); ++i) {
-      quantise[i].run(flush, [&] { groups[i]->quantise_weights(); });
+      flush();
+      quantise[i].run([&] { groups[i]->quantise_weights(); });
       operands.restore();
-      step[i].run(flush, [&] { groups[i]->forward_backward(operands); });
+      flush();
+      step[i].run([&] { groups[i]->forward_backward(operands); });
     }
     device.wait_sync();  // a full launch queue would be taken for a slow host
   }
@@ -266,22 +290,9 @@ std::vector<double> time_linear_group_sync(const ops::Device& device, const Line
 }
 
 void release_timing_memory() {
+#if TITAN_CUDA
   if (at::hasCUDA()) c10::cuda::CUDACachingAllocator::emptyCache();
-}
-
-}  // namespace titan
-
-#else
-
-namespace titan {
-
-std::vector<double> time_linear_group_sync(const ops::Device&, const LinearGroupKind&,
-                                           const std::vector<Float8Members>&,
-                                           const LinearTimingConfig&) {
-  throw InputError("this build has no CUDA kernels to time: install nvcc (CUDA 13.0), build again");
-}
-void release_timing_memory() {}
-
-}  // namespace titan
-
 #endif
+}
+
+}  // namespace titan

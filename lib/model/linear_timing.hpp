@@ -43,8 +43,9 @@ struct LinearTimingConfig {
 
 // Milliseconds per micro-batch, one for each choice: the median of a few repetitions in which the
 // choices take turns, with nothing of their operands in the L2; or what the host needs to enqueue
-// the work where that is longer. The matmul plans tuned on the way stay with the device. CUDA only;
-// allocates the group's weights once for every choice and waits for the GPU.
+// the work where that is longer (on the CPU, for tests, the host's time). The matmul plans tuned on
+// the way stay with the device. Allocates the group's weights once for every choice; waits for the
+// GPU.
 std::vector<double> time_linear_group_sync(const ops::Device& device, const LinearGroupKind& kind,
                                            const std::vector<Float8Members>& choices,
                                            const LinearTimingConfig& config);

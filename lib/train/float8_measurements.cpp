@@ -164,7 +164,8 @@ void Float8Measurements::finish() const {
   if (timed_ == 0) return;
   release_timing_memory();
   char text[100];
-  std::snprintf(text, sizeof text, "kinds of linear groups timed: %zu, in %.2f s", timed_, seconds_);
+  std::snprintf(text, sizeof text, "kinds of linear groups timed: %zu, in %.2f s", timed_,
+                seconds_);
   say(text);
 }
 
