@@ -2,33 +2,16 @@
 forward and a backward, for both recipes."""
 
 import dataclasses
-import os
-import pathlib
-import subprocess
 
 import pytest
 import torch
-from torchao.float8 import Float8LinearConfig, float8_linear
 
-BUILD = pathlib.Path(os.environ.get("TITAN_BUILD", pathlib.Path(__file__).parents[2] / "build"))
+from float8_probes import our_copies
+
+pytest.importorskip("torchao.float8", reason="torchao is not installed")
+from torchao.float8 import Float8LinearConfig, float8_linear  # noqa: E402
+
 M, K, N = 80, 96, 112
-
-
-def our_copies(requests):
-    """For each (kind, matrix): values as bytes and inverse scales, as they are stored."""
-    words, stdin = [str(requests[0][1].dtype).split(".")[1]], b""
-    for kind, matrix in requests:
-        words += [kind, *map(str, matrix.shape)]
-        stdin += matrix.contiguous().view(torch.uint8).numpy().tobytes()
-    out = bytearray(subprocess.run([BUILD / "tests/quantize_probe", *words], input=stdin, check=True,
-                                   capture_output=True, timeout=60).stdout)
-    for kind, matrix in requests:
-        shape = matrix.shape if kind == "row" else matrix.shape[::-1]
-        end = matrix.numel() + 4 * shape[0]
-        yield (torch.frombuffer(out[: matrix.numel()], dtype=torch.uint8).reshape(shape),
-               torch.frombuffer(out[matrix.numel():end], dtype=torch.float32))
-        out = out[end:]
-    assert not out
 
 
 class Recorder:
@@ -94,30 +77,57 @@ def not_finite(shape, generator):
     return x
 
 
+def operands_of_a_linear(monkeypatch, recipe, x, weight, dy):
+    """(what went in, float8 data, scale) of every cast of a Float8Linear's forward and backward, by operand."""
+    config = dataclasses.replace(Float8LinearConfig.from_recipe_name(recipe), emulate=True)
+    linear = torch.nn.Linear(*weight.T.shape, bias=False, dtype=weight.dtype)
+    linear.weight = torch.nn.Parameter(weight.clone())
+    linear = float8_linear.Float8Linear.from_float(linear, config=config)
+    with monkeypatch.context() as patch:
+        recorder = Recorder(patch)
+        inputs = x.clone().reshape(2, len(x) // 2, -1).requires_grad_()
+        linear(inputs).backward(dy.reshape(2, len(x) // 2, -1))
+    operands = [(tensor.reshape(-1, tensor.shape[-1]), data.reshape(-1, data.shape[-1]), scale)
+                for tensor, data, scale in recorder.calls]
+    names = ["x row", "w row", "dy row", "w column", "dy column", "x column"]
+    # With rowwise_with_gw_hp the weight's gradient is made in high precision.
+    return dict(zip(names if recipe == "rowwise" else names[:4], operands, strict=True))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("fill", [plain, ragged, special, not_finite])
 @pytest.mark.parametrize("recipe", ["rowwise", "rowwise_with_gw_hp"])
 def test_operands_of_a_linear(monkeypatch, recipe, fill, dtype):
     generator = torch.Generator().manual_seed(11)
     x, weight, dy = (fill(shape, generator).to(dtype) for shape in [(M, K), (N, K), (M, N)])
-    config = dataclasses.replace(Float8LinearConfig.from_recipe_name(recipe), emulate=True)
-    linear = torch.nn.Linear(K, N, bias=False, dtype=dtype)
-    linear.weight = torch.nn.Parameter(weight.clone())
-    linear = float8_linear.Float8Linear.from_float(linear, config=config)
-    recorder = Recorder(monkeypatch)
-    inputs = x.clone().reshape(2, M // 2, K).requires_grad_()
-    linear(inputs).backward(dy.reshape(2, M // 2, N))
+    theirs = operands_of_a_linear(monkeypatch, recipe, x, weight, dy)
+    for name, matrix in [("x row", x), ("dy row", dy)]:
+        assert torch.equal(theirs[name][0].nan_to_num(), matrix.nan_to_num())
 
-    operands = [(tensor.reshape(-1, tensor.shape[-1]), data.reshape(-1, data.shape[-1]), scale)
-                for tensor, data, scale in recorder.calls]
-    (x_in, x_row, x_scale), (_, w_row, w_scale) = operands[:2]
-    (dy_in, dy_row, dy_scale), (_, w_column, w_column_scale) = operands[2:4]
-    assert torch.equal(x_in.nan_to_num(), x.nan_to_num()) and torch.equal(dy_in.nan_to_num(), dy.nan_to_num())
-    expected = [("row", x, x_row, x_scale), ("row", weight, w_row.t(), w_scale), ("row", dy, dy_row, dy_scale),
-                ("column" if recipe == "rowwise" else "column_by_tensor", weight, w_column, w_column_scale)]
+    def operand(name, kind, matrix, turned):
+        _, data, scale = theirs[name]
+        return kind, matrix, data.t() if turned else data, scale
+
+    expected = [operand("x row", "row", x, False), operand("w row", "row", weight, True),
+                operand("dy row", "row", dy, False),
+                operand("w column", "column" if recipe == "rowwise" else "column_by_tensor", weight, False)]
     if recipe == "rowwise":
-        (_, dy_column, dy_column_scale), (_, x_column, x_column_scale) = operands[4:]
-        expected += [("column", dy, dy_column.t(), dy_column_scale), ("column", x, x_column.t(), x_column_scale)]
-    else:
-        assert len(operands) == 4  # the weight's gradient is made in high precision
+        expected += [operand("dy column", "column", dy, True), operand("x column", "column", x, True)]
     expect_equal(expected)
+
+
+@pytest.mark.parametrize("fill", [plain, ragged, special, not_finite])
+def test_members_of_a_group_are_quantised_as_each_alone(monkeypatch, fill):
+    """A group's weight copy for forward and its gradient's for wgrad are those of its members, one below another."""
+    generator = torch.Generator().manual_seed(12)
+    x = fill((M, K), generator).bfloat16()
+    members = [(fill((n, K), generator).bfloat16(), fill((M, n), generator).bfloat16()) for n in (48, 16, 32)]
+    alone = [operands_of_a_linear(monkeypatch, "rowwise", x, weight, dy) for weight, dy in members]
+
+    def stacked(name, column):
+        return torch.cat([operands[name][column].t().reshape(-1, operands[name][1].shape[0]) if column == 1
+                          else operands[name][column].flatten() for operands in alone])
+
+    weight, dy = torch.cat([weight for weight, _ in members]), torch.cat([dy for _, dy in members], dim=1)
+    expect_equal([("row", weight, stacked("w row", 1), stacked("w row", 2)),
+                  ("column", dy, stacked("dy column", 1), stacked("dy column", 2))])

@@ -2,21 +2,18 @@
 the GPU where there is one that computes in float8, else emulated on the CPU."""
 
 import dataclasses
-import os
-import pathlib
-import subprocess
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
-BUILD = pathlib.Path(os.environ.get("TITAN_BUILD", pathlib.Path(__file__).parents[2] / "build"))
+from float8_probes import decibels, our_copies, our_products
+
 ON_GPU = torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0)
 DEVICE = "cuda" if ON_GPU else "cpu"
 RECIPES = ["rowwise", "rowwise_with_gw_hp"]
 
 # Upstream's bars in dB (torchao test/float8: test_base.py, test_numerics_integration.py).
-OUTPUT, WEIGHT_GRADIENT, FEED_FORWARD = 18, 17, 20
+CAST, OUTPUT, WEIGHT_GRADIENT, FEED_FORWARD = 25, 18, 17, 20
 # Their tests have none for dX, which like Y is a product of two float8 operands.
 INPUT_GRADIENT = OUTPUT
 
@@ -26,13 +23,6 @@ GROUPS = {
     "wq wk wv": {"wq": 192, "wk": 64, "wv": 64},
     "w1 w3": {"w1": 208, "w3": 208},
 }
-
-
-def probe(tmp_path, kind, tensors, *recipes):
-    save_file({name: tensor.float() for name, tensor in tensors.items()}, tmp_path / "in.safetensors")
-    words = [BUILD / "tests/linear_probe", kind, tmp_path / "in.safetensors", tmp_path / "out.safetensors", *recipes]
-    subprocess.run(words, check=True, timeout=120)
-    return {name: tensor.clone() for name, tensor in load_file(tmp_path / "out.safetensors").items()}
 
 
 def even(shape, generator):
@@ -76,16 +66,25 @@ def torchao_products(recipe, x, weight, dy):
     return {"y": y.detach().cpu(), "dx": x.grad.cpu(), "dw": linear.weight.grad.cpu()}
 
 
-def decibels(exact, found):
-    exact = exact.double()
-    return (20 * torch.log10(exact.norm() / (exact - found.double()).norm())).item()
-
-
 def expect_one_rounding(found, expected):
     """Equal but for the order of the sums, which tensor cores cut short, and a rounding to bf16 on either side."""
     expected = expected.double()
     typical = expected.square().mean().sqrt().item()
     torch.testing.assert_close(found.double(), expected, rtol=2.0**-7, atol=2.0 ** (-7 if ON_GPU else -9) * typical)
+
+
+def test_casts_and_a_product_of_two():
+    generator = torch.Generator().manual_seed(2)
+    kinds = ["row", "column", "column_by_tensor"]
+    a, b = (torch.randn(M, K, generator=generator).bfloat16() for _ in range(2))
+    copies = list(our_copies([(kind, matrix) for kind in kinds for matrix in (a, b)]))
+    values = [bytes_.view(torch.float8_e4m3fn).double() * inverse_scales.double()[:, None]
+              for bytes_, inverse_scales in copies]
+    for i, kind in enumerate(kinds):
+        for matrix, copy in zip((a, b), values[2 * i:2 * i + 2]):
+            assert decibels(matrix if kind == "row" else matrix.T, copy) >= CAST, kind
+    assert decibels(a.double() @ b.double().T, values[0] @ values[1].T) >= CAST  # over rows
+    assert decibels(a.double().T @ b.double(), values[2] @ values[3].T) >= CAST  # over columns
 
 
 @pytest.mark.parametrize("fill", [even, uneven])
@@ -94,7 +93,7 @@ def expect_one_rounding(found, expected):
 def test_group_is_as_good_as_one_float8_linear(tmp_path, recipe, group, fill):
     sizes = GROUPS[group]
     tensors = draw(sizes, fill)
-    found = probe(tmp_path, "group", tensors, *[f"{name}={recipe}" for name in sizes])
+    found = our_products(tmp_path, "group", tensors, *[f"{name}={recipe}" for name in sizes])
     ours = {"y": found["y"], "dx": found["dx"], "dw": joined(sizes, found, ".grad")}
     operands = tensors["x"], joined(sizes, tensors), tensors["dy"]
     exact = exact_products(*operands)
@@ -116,11 +115,11 @@ def test_members_of_a_group_are_what_they_are_alone(tmp_path, recipe):
     """Forward and wgrad quantise each member's rows by themselves; dgrad sums over the members."""
     sizes = GROUPS["wq wk wv"]
     tensors = draw(sizes, uneven)
-    together = probe(tmp_path, "group", tensors, *[f"{name}={recipe}" for name in sizes])
+    together = our_products(tmp_path, "group", tensors, *[f"{name}={recipe}" for name in sizes])
     columns = zip(sizes, together["y"].split(list(sizes.values()), 1), tensors["dy"].split(list(sizes.values()), 1))
     for name, y, dy in columns:
         operands = tensors["x"], tensors[name], dy.contiguous()
-        alone = probe(tmp_path, "group", dict(zip(["x", name, "dy"], operands)), f"{name}={recipe}")
+        alone = our_products(tmp_path, "group", dict(zip(["x", name, "dy"], operands)), f"{name}={recipe}")
         for theirs in (alone, torchao_products(recipe, *operands)):
             expect_one_rounding(y, theirs["y"])
             expect_one_rounding(together[name + ".grad"], theirs.get(name + ".grad", theirs.get("dw")))
@@ -131,7 +130,7 @@ def test_group_of_mixed_precision(tmp_path, recipe):
     """A filter that takes wk out of the group: wk is exact to bf16, the rest as torchao has it."""
     sizes = GROUPS["wq wk wv"]
     tensors = draw(sizes, even)
-    found = probe(tmp_path, "group", tensors, f"wq={recipe}", "wk=none", f"wv={recipe}")
+    found = our_products(tmp_path, "group", tensors, f"wq={recipe}", "wk=none", f"wv={recipe}")
     dx = torch.zeros(M, K, dtype=torch.float64)
     parts = zip(sizes, found["y"].split(list(sizes.values()), 1), tensors["dy"].split(list(sizes.values()), 1))
     for name, y, dy in parts:
@@ -151,7 +150,7 @@ def test_nan_and_infinity_go_where_torchaos_go(tmp_path, recipe):
     tensors = draw(sizes, even)
     tensors["x"][3, 5], tensors["x"][7, 9] = float("nan"), float("inf")
     tensors["wo"][11, 13], tensors["dy"][15, 17], tensors["dy"][19, 21] = -float("inf"), float("inf"), float("nan")
-    found = probe(tmp_path, "group", tensors, f"wo={recipe}")
+    found = our_products(tmp_path, "group", tensors, f"wo={recipe}")
     theirs = torchao_products(recipe, tensors["x"], tensors["wo"], tensors["dy"])
     assert 0 < theirs["y"].isnan().sum() < theirs["y"].numel()
     for ours, name in [("y", "y"), ("dx", "dx"), ("wo.grad", "dw")]:
@@ -166,7 +165,7 @@ def test_rows_of_zeros_give_exact_zeros(tmp_path, recipe):
     tensors = draw(GROUPS["one"], even)
     tensors["x"][[0, 5]] = tensors["dy"][[0, 7]] = tensors["wo"][2] = 0
     tensors["x"][:, 3] = tensors["dy"][:, 4] = 0
-    found = probe(tmp_path, "group", tensors, f"wo={recipe}")
+    found = our_products(tmp_path, "group", tensors, f"wo={recipe}")
     for name, rows, columns in [("y", [0, 5], 2), ("dx", [0, 7], None), ("wo.grad", 4, 3)]:
         zero = torch.zeros(found[name].shape, dtype=torch.bool)
         zero[rows] = True
@@ -201,7 +200,7 @@ def test_feed_forward_block(tmp_path, recipe):
     # Small beside the block's output, so that the residual does not hide it.
     tensors["x"] = (torch.randn(M, DIM, generator=generator) * 0.01).bfloat16()
     tensors["dy"] = torch.randn(M, DIM, generator=generator).bfloat16()
-    found = probe(tmp_path, "feed_forward", tensors, recipe)
+    found = our_products(tmp_path, "feed_forward", tensors, recipe)
     found["out"] -= tensors["x"]
 
     def linear(name, dtype):

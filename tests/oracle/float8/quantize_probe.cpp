@@ -2,6 +2,7 @@
 //   quantize_probe bfloat16|float32 [row|column|column_by_tensor M K] ...
 //     stdin: M * K values for each copy; stdout: for each its values, a byte each, as they are
 //     stored, then its inverse scales in fp32
+// On the CUDA device when there is one.
 #include <ATen/ATen.h>
 
 #include <cstdio>
@@ -9,6 +10,7 @@
 
 #include "lib/base/error.hpp"
 #include "lib/float8/quantize.hpp"
+#include "lib/ops/device.hpp"
 
 namespace titan {
 namespace {
@@ -21,7 +23,8 @@ at::Tensor read_matrix(at::ScalarType type, int64_t rows, int64_t cols) {
 }
 
 void write_bytes(const at::Tensor& tensor) {
-  std::fwrite(tensor.const_data_ptr(), 1, tensor.nbytes(), stdout);
+  const at::Tensor host = tensor.cpu();
+  std::fwrite(host.const_data_ptr(), 1, host.nbytes(), stdout);
 }
 
 void write_copy(const std::string& kind, const at::Tensor& x) {
@@ -38,11 +41,12 @@ void write_copy(const std::string& kind, const at::Tensor& x) {
 int main(int argc, char** argv) {
   try {
     TITAN_CHECK(argc > 1 && argc % 3 == 2, "expected a type, then a copy, M and K, repeated");
+    const titan::ops::Device device = titan::ops::Device::preferred();
     const bool wide = std::string(argv[1]) == "float32";
     for (int i = 2; i < argc; i += 3) {
-      titan::write_copy(
-          argv[i], titan::read_matrix(wide ? at::kFloat : at::kBFloat16, std::stoll(argv[i + 1]),
-                                      std::stoll(argv[i + 2])));
+      const at::Tensor matrix = titan::read_matrix(
+          wide ? at::kFloat : at::kBFloat16, std::stoll(argv[i + 1]), std::stoll(argv[i + 2]));
+      titan::write_copy(argv[i], matrix.to(device.torch()));
     }
     return 0;
   } catch (const std::exception& error) {
