@@ -31,6 +31,8 @@ constexpr TorchaoRow kTorchao[] = {
     {{16384, 1024, 1024}, {0.705, {0.899, 0.975}}},
 };
 
+constexpr int64_t kLargestK = 28672;  // of the norm's kernels in bf16
+
 // Bytes for each value of x and the norm's gradient [M,K], of the output [M,N], and of the weight
 // [N,K], beside what the products read and write.
 struct Traffic {
@@ -131,6 +133,12 @@ std::vector<LinearSize> linear_sizes(const std::vector<int64_t>& ms, const std::
                                      const std::vector<int64_t>& ns) {
   if (ms.empty() || ks.empty() || ns.empty()) {
     throw InputError("float8_linear: give --M, --K and --N together, or none of them");
+  }
+  for (const int64_t k : ks) {
+    if (k > kLargestK) {
+      throw InputError(concat("float8_linear: the bench's LayerNorm takes a K of at most ",
+                              kLargestK, ", got ", k));
+    }
   }
   std::vector<LinearSize> sizes;
   for (const int64_t m : ms) {

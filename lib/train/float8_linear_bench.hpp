@@ -43,7 +43,7 @@ LinearTiming time_float8_linear(const ops::Device& device, const LinearSize& siz
 // The kernels of one run in bf16 and with each recipe, by their time: lines for people to read.
 std::string kernels_of_float8_linear(const ops::Device& device, const LinearSize& size);
 
-// All combinations, M outermost. Throws InputError when a list is empty.
+// All combinations, M outermost. Throws InputError when a list is empty or a K larger than 28672.
 std::vector<LinearSize> linear_sizes(const std::vector<int64_t>& ms, const std::vector<int64_t>& ks,
                                      const std::vector<int64_t>& ns);
 

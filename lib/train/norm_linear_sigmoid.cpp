@@ -2,11 +2,14 @@
 
 #include <ATen/ATen.h>
 
+#include "lib/float8/norm_sigmoid.hpp"
 #include "lib/model/declare.hpp"
 #include "lib/model/linear.hpp"
 
 namespace titan {
 namespace {
+
+using float8::WithCopy;
 
 constexpr double kEps = 1e-5;
 
@@ -21,6 +24,11 @@ std::vector<Unit> declare(const LinearSize& size, std::optional<Float8Recipe> re
       .float8 = recipe};
   unit.parameters.push_back(declare_linears({{linear}}, "layers.0."));
   return {unit};
+}
+
+WithCopy copy_for(std::optional<Float8Recipe> recipe) {
+  if (!recipe) return WithCopy::kNone;
+  return *recipe == Float8Recipe::kRowwise ? WithCopy::kRowAndColumnAmax : WithCopy::kRow;
 }
 
 }  // namespace
@@ -38,24 +46,26 @@ NormLinearSigmoid::Result NormLinearSigmoid::forward_backward(const at::Tensor& 
   const StepContext context{.device = device_, .batch = 1, .seq_len = size_.m, .rope_table = {}};
   sharder_.parameters_changed();
   const Weight& weight = sharder_.weights(0)[0];
+  const WithCopy with_copy = copy_for(weight.runs.front().recipe);
+  const bool float8_wgrad = wgrad_reads_only_copies(weight);
 
-  const auto [normed, mean, rstd] = at::native_layer_norm(x, {size_.k}, {}, {}, kEps);
-  LinearInput input = linear_input(weight, normed);
-  const at::Tensor y = linear_forward(context, weight, input).sigmoid_();
-  input.copy.row.reset();  // as in training, backward finds the column amax alone
+  float8::LayerNormResult norm = float8::layer_norm(x, kEps, /*with_y=*/!float8_wgrad, with_copy);
+  const at::Tensor y =
+      linear_forward(context, weight, {norm.y, norm.copy, x.scalar_type()}).sigmoid_();
+  norm.copy.row.reset();  // as in training, backward finds the column amax alone
 
-  const at::Tensor dlinear = at::sigmoid_backward(dy, y);
-  const LinearGradient gradient = linear_gradient(weight, dlinear);
+  const auto [dlinear, copy] = float8::sigmoid_backward(dy, y, with_copy);
+  const LinearGradient gradient = linear_gradient(weight, dlinear, copy);
   const at::Tensor dnormed = linear_backward_input(context, weight, gradient);
+  WgradInput input{norm.y, {}};
+  if (float8_wgrad) {
+    input.column = float8::layer_norm_columns(x, norm.mean, norm.rstd, norm.copy.column_amax);
+  }
   const Gradients gradients = sharder_.gradients(0);
   const at::Tensor dweight = gradients[0];
-  linear_backward_weight(context, weight, gradient,
-                         wgrad_input(weight, normed, input.copy.column_amax), dweight,
-                         gradients.accumulate);
+  linear_backward_weight(context, weight, gradient, input, dweight, gradients.accumulate);
   sharder_.release_gradients();
-  const auto [dx, no_gamma, no_beta] = at::native_layer_norm_backward(
-      dnormed, x, {size_.k}, mean, rstd, {}, {}, {true, false, false});
-  return {y, dx, dweight};
+  return {y, float8::layer_norm_backward(dnormed, x, norm.mean, norm.rstd), dweight};
 }
 
 }  // namespace titan

@@ -1,7 +1,8 @@
 // LayerNorm(K, no weight) => Linear(K, N, no bias) => sigmoid, forward and backward: the module of
 // torchao's float8 benchmark (benchmarks/float8/float8_roofline.py), through the functions that
-// training calls (lib/model/linear.hpp), with a weight that the Sharder owns and quantises. Norm
-// and sigmoid are ATen's.
+// training calls (lib/model/linear.hpp), with a weight that the Sharder owns and quantises. In
+// float8 the norm and the sigmoid's backward write the copies that the products read, as the ops
+// around a block's linears do (lib/float8/norm_sigmoid.hpp); the sigmoid itself is ATen's.
 #pragma once
 
 #include <optional>

@@ -81,6 +81,11 @@ TEST(Float8LinearBench, SizesAreTheProductOfTheLists) {
                                  LinearSize{32, 48, 64}, LinearSize{32, 48, 80}));
   EXPECT_THAT([] { linear_sizes({16}, {}, {16}); },
               ThrowsMessage<InputError>(HasSubstr("--M, --K and --N together")));
+  EXPECT_THAT(
+      [] {
+        linear_sizes({16}, {16, 28688}, {16});
+      },
+      ThrowsMessage<InputError>(HasSubstr("at most 28672, got 28688")));
 }
 
 TEST(Float8LinearBench, NeedsAGpu) {

@@ -1,0 +1,223 @@
+#include "lib/float8/norm_sigmoid.hpp"
+
+#include <ATen/ATen.h>
+
+#include "lib/base/error.hpp"
+#include "lib/float8/outputs.hpp"
+#include "lib/ops/device.hpp"
+#include "lib/ops/element_type.hpp"
+
+#if TITAN_CUDA
+#include "kernels/quantize/layer_norm_copies.hpp"
+#include "kernels/quantize/sigmoid_copies.hpp"
+#endif
+
+namespace titan::float8 {
+namespace {
+
+RowCopy copy_rows(const at::Tensor& x, WithCopy with_copy) {
+  switch (with_copy) {
+    case WithCopy::kNone:
+      return {};
+    case WithCopy::kRow:
+      return {quantize_rows(x), {}};
+    case WithCopy::kRowAndColumnAmax:
+      return quantize_rows_with_column_amax(x);
+  }
+  throw Error("unknown copy");
+}
+
+}  // namespace
+
+namespace reference {
+namespace {
+
+// In fp32 (fp64 for fp64), unrounded.
+at::Tensor normalised(const at::Tensor& x, const at::Tensor& mean, const at::Tensor& rstd) {
+  return (x.to(mean.scalar_type()) - mean.unsqueeze(1)) * rstd.unsqueeze(1);
+}
+
+}  // namespace
+
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& mean, const at::Tensor& rstd) {
+  return normalised(x, mean, rstd).to(x.scalar_type());
+}
+
+LayerNormResult layer_norm(const at::Tensor& x, double eps, bool with_y, WithCopy with_copy) {
+  const at::Tensor wide = x.to(ops::compute_type(x));
+  const at::Tensor mean = wide.mean(1);
+  const at::Tensor rstd = ((wide - mean.unsqueeze(1)).square().mean(1) + eps).rsqrt();
+  const at::Tensor y = layer_norm(x, mean, rstd);
+  return {with_y ? y : at::Tensor(), copy_rows(y, with_copy), mean, rstd};
+}
+
+at::Tensor layer_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& mean,
+                               const at::Tensor& rstd) {
+  const at::Tensor y = normalised(x, mean, rstd), wide = dy.to(y.scalar_type());
+  const at::Tensor centred = wide - wide.mean(1, true) - y * (wide * y).mean(1, true);
+  return (rstd.unsqueeze(1) * centred).to(x.scalar_type());
+}
+
+SigmoidGradient sigmoid_backward(const at::Tensor& dy, const at::Tensor& y, WithCopy with_copy) {
+  const at::Tensor wide = y.to(ops::compute_type(y));
+  const at::Tensor dx = (dy.to(wide.scalar_type()) * (1 - wide) * wide).to(dy.scalar_type());
+  return {dx, copy_rows(dx, with_copy)};
+}
+
+}  // namespace reference
+
+#if TITAN_CUDA
+
+namespace {
+
+template <class T>
+void check_matrix(const char* op, const char* name, const at::Tensor& tensor, const at::Tensor& x,
+                  int64_t largest) {
+  TITAN_CHECK(tensor.dim() == 2 && tensor.size(0) > 0 && tensor.sizes() == x.sizes() &&
+                  tensor.scalar_type() == x.scalar_type() && tensor.size(1) <= largest,
+              op, ": expected ", name, " like ", x.sizes(), " ", x.scalar_type(),
+              " with at least one row and at most ", largest, " columns, got ", tensor.sizes(), " ",
+              tensor.scalar_type());
+  ops::check_vectors<T>(op, name, tensor);
+  check_sixteens(op, "columns", tensor.size(1));
+}
+
+void check_statistics(const char* op, const at::Tensor& x,
+                      std::initializer_list<at::Tensor> statistics) {
+  for (const at::Tensor& tensor : statistics) {
+    TITAN_CHECK(
+        tensor.scalar_type() == at::kFloat && tensor.numel() == x.size(0) && tensor.is_contiguous(),
+        op, ": expected a mean and an rstd of ", x.size(0), " fp32 values, got ", tensor.sizes(),
+        " ", tensor.scalar_type());
+  }
+}
+
+RowCopy allocate_copy(const at::Tensor& x, WithCopy with_copy) {
+  if (with_copy == WithCopy::kNone) return {};
+  return allocate_row_copy(x, x.size(0), x.size(1), with_copy == WithCopy::kRowAndColumnAmax);
+}
+
+// Null where there is no copy.
+kernels::RowCopyOutput output_or_none(const RowCopy& copy) {
+  return copy.row.defined() ? output(copy) : kernels::RowCopyOutput{nullptr, nullptr, nullptr};
+}
+
+LayerNormResult layer_norm_cuda(const at::Tensor& x, double eps, bool with_y, WithCopy with_copy) {
+  LayerNormResult result;
+  ops::for_element_type("layer_norm", x, [&]<class T>() {
+    check_matrix<T>("layer_norm", "x", x, x, kernels::kLayerNormMaxCols<T>);
+    const at::Tensor statistics = at::empty({2, x.size(0)}, x.options().dtype(at::kFloat));
+    result = {with_y ? at::empty_like(x) : at::Tensor(), allocate_copy(x, with_copy), statistics[0],
+              statistics[1]};
+    kernels::layer_norm_rows<T>({.x = ops::elements<const T>(x),
+                                 .y = ops::elements<T>(result.y),
+                                 .mean = ops::elements<float>(result.mean),
+                                 .rstd = ops::elements<float>(result.rstd),
+                                 .out = output_or_none(result.copy),
+                                 .rows = x.size(0),
+                                 .cols = x.size(1),
+                                 .eps = static_cast<float>(eps)},
+                                ops::current_stream());
+  });
+  return result;
+}
+
+Float8Tensor layer_norm_columns_cuda(const at::Tensor& x, const at::Tensor& mean,
+                                     const at::Tensor& rstd, const at::Tensor& column_amax) {
+  constexpr const char* kOp = "layer_norm column copy";
+  Float8Tensor copy;
+  ops::for_element_type(kOp, x, [&]<class T>() {
+    check_matrix<T>(kOp, "x", x, x, kernels::kLayerNormMaxCols<T>);
+    check_sixteens(kOp, "rows", x.size(0));
+    check_statistics(kOp, x, {mean, rstd});
+    copy = allocate(x, x.size(1), x.size(0));
+    kernels::layer_norm_columns<T>({.x = ops::elements<const T>(x),
+                                    .mean = ops::elements<const float>(mean),
+                                    .rstd = ops::elements<const float>(rstd),
+                                    .out = output(copy, column_amax),
+                                    .rows = x.size(0),
+                                    .cols = x.size(1)},
+                                   ops::current_stream());
+  });
+  return copy;
+}
+
+at::Tensor layer_norm_backward_cuda(const at::Tensor& dy, const at::Tensor& x,
+                                    const at::Tensor& mean, const at::Tensor& rstd) {
+  constexpr const char* kOp = "layer_norm_backward";
+  const at::Tensor dx = at::empty_like(x);
+  ops::for_element_type(kOp, x, [&]<class T>() {
+    check_matrix<T>(kOp, "x", x, x, kernels::kLayerNormMaxCols<T>);
+    check_matrix<T>(kOp, "dy", dy, x, kernels::kLayerNormMaxCols<T>);
+    check_statistics(kOp, x, {mean, rstd});
+    kernels::layer_norm_backward<T>({.dy = ops::elements<const T>(dy),
+                                     .x = ops::elements<const T>(x),
+                                     .mean = ops::elements<const float>(mean),
+                                     .rstd = ops::elements<const float>(rstd),
+                                     .dx = ops::elements<T>(dx),
+                                     .rows = x.size(0),
+                                     .cols = x.size(1)},
+                                    ops::current_stream());
+  });
+  return dx;
+}
+
+SigmoidGradient sigmoid_backward_cuda(const at::Tensor& dy, const at::Tensor& y,
+                                      WithCopy with_copy) {
+  constexpr const char* kOp = "sigmoid_backward copy";
+  SigmoidGradient result;
+  ops::for_element_type(kOp, y, [&]<class T>() {
+    if (with_copy == WithCopy::kNone || y.size(1) > kernels::kSigmoidBackwardRowsMaxCols<T>) {
+      const at::Tensor dx = at::sigmoid_backward(dy, y);
+      result = {dx, copy_rows(dx, with_copy)};
+      return;
+    }
+    check_matrix<T>(kOp, "y", y, y, kernels::kSigmoidBackwardRowsMaxCols<T>);
+    check_matrix<T>(kOp, "dy", dy, y, kernels::kSigmoidBackwardRowsMaxCols<T>);
+    result = {at::empty_like(y), allocate_copy(y, with_copy)};
+    kernels::sigmoid_backward_rows<T>({.dy = ops::elements<const T>(dy),
+                                       .y = ops::elements<const T>(y),
+                                       .dx = ops::elements<T>(result.dx),
+                                       .out = output(result.copy),
+                                       .rows = y.size(0),
+                                       .cols = y.size(1)},
+                                      ops::current_stream());
+  });
+  return result;
+}
+
+}  // namespace
+
+#endif
+
+LayerNormResult layer_norm(const at::Tensor& x, double eps, bool with_y, WithCopy with_copy) {
+#if TITAN_CUDA
+  if (x.is_cuda()) return layer_norm_cuda(x, eps, with_y, with_copy);
+#endif
+  return reference::layer_norm(x, eps, with_y, with_copy);
+}
+
+Float8Tensor layer_norm_columns(const at::Tensor& x, const at::Tensor& mean, const at::Tensor& rstd,
+                                const at::Tensor& column_amax) {
+#if TITAN_CUDA
+  if (x.is_cuda()) return layer_norm_columns_cuda(x, mean, rstd, column_amax);
+#endif
+  return quantize_columns(reference::layer_norm(x, mean, rstd), column_amax);
+}
+
+at::Tensor layer_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& mean,
+                               const at::Tensor& rstd) {
+#if TITAN_CUDA
+  if (x.is_cuda()) return layer_norm_backward_cuda(dy, x, mean, rstd);
+#endif
+  return reference::layer_norm_backward(dy, x, mean, rstd);
+}
+
+SigmoidGradient sigmoid_backward(const at::Tensor& dy, const at::Tensor& y, WithCopy with_copy) {
+#if TITAN_CUDA
+  if (y.is_cuda()) return sigmoid_backward_cuda(dy, y, with_copy);
+#endif
+  return reference::sigmoid_backward(dy, y, with_copy);
+}
+
+}  // namespace titan::float8
