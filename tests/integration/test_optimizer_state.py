@@ -13,13 +13,15 @@ def mean_of_last(found):
 
 
 def test_loss_stays_beside_that_of_float32(titan_train, tmp_path):
-    job = (DEBUG_JOB, "--debug.seed", 5, "--checkpoint.enable=false")
+    # At this learning rate nearby runs stay together; at the job's own, 4e-3, any rounding drives them apart.
+    job = (DEBUG_JOB, "--training.local_batch_size", 2, "--optimizer.lr", 1e-3, "--debug.seed", 5,
+           "--checkpoint.enable=false")  # fmt: skip
     titan_train(*job, "--job.dump_folder", tmp_path / "float32")
     titan_train(*job, *BFLOAT16, "--job.dump_folder", tmp_path / "bfloat16")
     expected, found = losses(tmp_path / "float32"), losses(tmp_path / "bfloat16")
     assert found[1] == expected[1] and found != expected
     assert expected[40] < 0.8 * expected[1]  # there is something to fall behind
-    assert mean_of_last(found) == pytest.approx(mean_of_last(expected), rel=0.01)
+    assert mean_of_last(found) == pytest.approx(mean_of_last(expected), rel=1e-3)
 
 
 def test_moments_are_stored_as_bfloat16_and_masters_as_float32(titan_train, tmp_path):
