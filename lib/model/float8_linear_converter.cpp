@@ -88,11 +88,13 @@ class Float8LinearConverter final : public Converter {
 
   std::string reason_against(const std::string& name, const LinearConfig& linear,
                              std::map<std::string, int64_t>& matches) const {
+    const std::string* first = nullptr;
     for (const std::string& entry : options_.filter_fqns) {
       if (name.find(entry) == std::string::npos) continue;
       ++matches[entry];
-      return concat("filter_fqns \"", entry, "\"");
+      if (first == nullptr) first = &entry;
     }
+    if (first != nullptr) return concat("filter_fqns \"", *first, "\"");
     if (linear.in_features % kMultiple != 0) return concat("K is no multiple of ", kMultiple);
     if (linear.out_features % kMultiple != 0) return concat("N is no multiple of ", kMultiple);
     if (options_.tokens % kMultiple != 0) return concat("M is no multiple of ", kMultiple);

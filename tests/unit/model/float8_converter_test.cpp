@@ -70,6 +70,9 @@ TEST(Float8Converter, NamesWhatDoesNotDivide) {
   DecoderConfig model = registry("llama3", "debugmodel", {.n_layers = 1, .vocab_size = 1000});
   EXPECT_EQ(reasons(convert(model, {}))["output"], "N is no multiple of 16");
   model = registry("llama3", "debugmodel", {.n_layers = 1});
+  model.output.members[0].in_features = 250;
+  EXPECT_EQ(reasons(convert(model, {}))["output"], "K is no multiple of 16");
+  model = registry("llama3", "debugmodel", {.n_layers = 1});
   const ConversionReport odd = convert(model, {}, /*tokens=*/8191);
   EXPECT_EQ(odd.converted(), 0);
   EXPECT_EQ(odd.rows.front().reason, "M is no multiple of 16");
@@ -80,6 +83,9 @@ TEST(Float8Converter, WarnsOfAFilterThatMatchesNothing) {
   EXPECT_THAT(
       convert(model, {"ouput"}).warnings,
       ElementsAre(HasSubstr("\"ouput\" matches no linear; the nearest name is \"output\"")));
+  // What an earlier entry has taken out already is no fault of a later one.
+  model = registry("llama3", "debugmodel", {.n_layers = 1});
+  EXPECT_THAT(convert(model, {"attention", "wq", "wq"}).warnings, IsEmpty());
 }
 
 TEST(Float8Converter, MembersOfEqualPrecisionAreOneRun) {
