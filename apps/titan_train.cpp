@@ -51,8 +51,9 @@ int train(const config::CommandLine& command) {
   for (const std::string& option : config::changed_options(job, command.origins)) {
     log::info(concat("option ", option));
   }
+  ops::Device device = choose_device(job);  // what it refuses leaves nothing behind
   save_config(job);
-  Trainer trainer(job, choose_device(job));
+  Trainer trainer(job, std::move(device));
   try {
     trainer.run();
   } catch (const InputError& error) {
