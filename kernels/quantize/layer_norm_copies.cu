@@ -49,9 +49,8 @@ template <class T>
 __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxThreads)
     layer_norm_rows_kernel(const LayerNormRows<T> p, const RowStream<1> stream) {
   extern __shared__ __align__(128) unsigned char shared[];
-  __shared__ TransferBarrier filled[kMaxStages];
-  __shared__ float sum_scratch[kReduceScratch], square_scratch[kReduceScratch];
-  __shared__ uint32_t max_scratch[kReduceScratch];
+  __shared__ StageBarriers filled;
+  __shared__ RowScratch sum_scratch, square_scratch, max_scratch;
   const int cols = static_cast<int>(p.cols);
   const float count = static_cast<float>(cols);
   ColumnMaxima<T> columns;
@@ -65,13 +64,13 @@ __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxT
       const int column = RowPart<T>::column(k);
       if (column < cols) sum = add_values(sum, load_vector(x + column));
     }
-    const float mean = block_sum(sum, sum_scratch) / count;
+    const float mean = row_sum(sum, sum_scratch) / count;
 #pragma unroll
     for (int k = 0; k < kVectorsPerThread; ++k) {
       const int column = RowPart<T>::column(k);
       if (column < cols) squares = add_squared_differences(squares, load_vector(x + column), mean);
     }
-    const float rstd = rsqrtf(block_sum(squares, square_scratch) / count + p.eps);
+    const float rstd = rsqrtf(row_sum(squares, square_scratch) / count + p.eps);
 
     RowPart<T> y;
 #pragma unroll
@@ -87,7 +86,7 @@ __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxT
       p.mean[rows.row()] = mean;
       p.rstd[rows.row()] = rstd;
     }
-    const uint32_t amax = block_largest(largest(y), max_scratch);  // also ends the reads of the row
+    const uint32_t amax = row_largest(largest(y), max_scratch);  // also ends the reads of the row
     rows.refill();
     if (p.out.values == nullptr) continue;
     const Float8Scale scale = float8_scale(amax);
@@ -103,14 +102,13 @@ __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxT
     layer_norm_backward_kernel(const LayerNormBackward<T> p, const RowStream<2> stream) {
   constexpr int kWidth = kVectorWidth<T>;
   extern __shared__ __align__(128) unsigned char shared[];
-  __shared__ TransferBarrier filled[kMaxStages];
-  __shared__ float sum_scratch[2][kReduceScratch], dot_scratch[2][kReduceScratch];
+  __shared__ StageBarriers filled;
+  __shared__ RowScratch sum_scratch, dot_scratch;
   const int cols = static_cast<int>(p.cols);
   const float count = static_cast<float>(cols);
 
-  int turn = 0;
   RowPipeline<2> rows(stream, shared, filled);
-  for (; rows.more(); rows.next(), turn ^= 1) {
+  for (; rows.more(); rows.next()) {
     const float mean = p.mean[rows.row()], rstd = p.rstd[rows.row()];
     RowPart<T> dy, x;
     {
@@ -130,9 +128,8 @@ __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxT
         dot = fmaf(dys[i], normalise(xs[i], mean, rstd), dot);
       }
     }
-    const float mean_dy = block_sum(sum, sum_scratch[turn]) / count;
-    const float mean_dot = block_sum(dot, dot_scratch[turn]) / count;
-    __syncthreads();  // a block of one warp has passed no barrier since it read the row
+    const float mean_dy = row_sum(sum, sum_scratch) / count;
+    const float mean_dot = row_sum(dot, dot_scratch) / count;
     rows.refill();
     dy.stay_packed();
     x.stay_packed();

@@ -3,7 +3,7 @@
 //
 //   device memory -> stages in shared memory -> registers -> amax of the row -> e4m3
 //                    (copy engine, ahead)           `-> largest so far of each column, in registers
-//                                                        until the block has seen its last row
+//                                                        until the group has seen its last row
 #include "kernels/quantize/row_copy.cuh"
 #include "kernels/quantize/row_pipeline.cuh"
 
@@ -17,8 +17,8 @@ template <class T>
 __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxThreads)
     quantize_rows_kernel(const QuantizeRows<T> p, const RowStream<1> stream) {
   extern __shared__ __align__(128) unsigned char shared[];
-  __shared__ TransferBarrier filled[kMaxStages];
-  __shared__ uint32_t scratch[2][kReduceScratch];
+  __shared__ StageBarriers filled;
+  __shared__ RowScratch scratch[2];
   const int cols = static_cast<int>(p.cols);
   ColumnMaxima<T> columns;
 
@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxT
   for (; rows.more(); rows.next(), turn ^= 1) {
     RowPart<T> x;
     x.load(reinterpret_cast<const T*>(rows.wait()), cols);
-    const Float8Scale scale = float8_scale(block_largest(largest(x), scratch[turn]));
+    const Float8Scale scale = float8_scale(row_largest(largest(x), scratch[turn]));
     rows.refill();
     store_float8(p.out.values + rows.row() * p.cols, x, scale.scale, cols);
     if (threadIdx.x == 0) p.out.inverse_scales[rows.row()] = scale.inverse;

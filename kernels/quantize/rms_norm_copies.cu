@@ -22,29 +22,30 @@ constexpr int kThreadsPerMultiprocessor = 512;  // 128 registers each
 // The next row is loaded into registers while this one is normalised.
 template <class T>
 __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxThreads)
-    rms_norm_rows_kernel(const RmsNormRows<T> p) {
+    rms_norm_rows_kernel(const RmsNormRows<T> p, const int64_t groups) {
   extern __shared__ __align__(128) unsigned char shared[];
-  __shared__ float sum_scratch[kReduceScratch];
-  __shared__ uint32_t max_scratch[kReduceScratch];
+  __shared__ RowScratch sum_scratch, max_scratch;
   const int cols = static_cast<int>(p.cols);
   ColumnMaxima<T> columns;
   RowPart<T> weight, next;
   weight.load(p.weight, cols);
-  next.load(p.x + blockIdx.x * p.cols, cols);
+  int64_t row = int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
+  if (row >= groups) row = p.rows;  // the last block's groups may be too many
+  if (row < p.rows) next.load(p.x + row * p.cols, cols);
 
-  for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
+  for (; row < p.rows; row += groups) {
     RowPart<T> y = next;
-    if (row + gridDim.x < p.rows) next.load(p.x + (row + gridDim.x) * p.cols, cols);
+    if (row + groups < p.rows) next.load(p.x + (row + groups) * p.cols, cols);
     float sum_of_squares = 0.0f;
 #pragma unroll
     for (const Vector<T>& x : y.vectors) sum_of_squares = add_squares(sum_of_squares, x);
-    const float rstd = reciprocal_rms(block_sum(sum_of_squares, sum_scratch), p.cols, p.eps);
+    const float rstd = reciprocal_rms(row_sum(sum_of_squares, sum_scratch), p.cols, p.eps);
     y.stay_packed();
 #pragma unroll
     for (int k = 0; k < kVectorsPerThread; ++k) {
       y.vectors[k] = normalise(y.vectors[k], rstd, weight.vectors[k]);
     }
-    const Float8Scale scale = float8_scale(block_largest(largest(y), max_scratch));
+    const Float8Scale scale = float8_scale(row_largest(largest(y), max_scratch));
     store_float8(p.out.values + row * p.cols, y, scale.scale, cols);
     if (threadIdx.x == 0) {
       p.rstd[row] = rstd;
@@ -60,9 +61,8 @@ __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxT
     rms_norm_backward_rows_kernel(const RmsNormBackwardRows<T> p, const RowStream<3> stream) {
   constexpr int kWidth = kVectorWidth<T>;
   extern __shared__ __align__(128) unsigned char shared[];
-  __shared__ TransferBarrier filled[kMaxStages];
-  __shared__ float sum_scratch[kReduceScratch];
-  __shared__ uint32_t max_scratch[kReduceScratch];
+  __shared__ StageBarriers filled;
+  __shared__ RowScratch sum_scratch, max_scratch;
   const RmsNormBackward<T>& norm = p.norm;
   const int cols = static_cast<int>(norm.cols);
   ColumnMaxima<T> columns;
@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxT
                       load_vector(norm.weight + column));
       }
     }
-    const float mean = block_sum(dot, sum_scratch) * rstd / static_cast<float>(norm.cols);
+    const float mean = row_sum(dot, sum_scratch) * rstd / static_cast<float>(norm.cols);
 
     RowPart<T> gradient;
 #pragma unroll
@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxT
         gradient.vectors[k] = dx;
       }
     }
-    const Float8Scale scale = float8_scale(block_largest(largest(gradient), max_scratch));
+    const Float8Scale scale = float8_scale(row_largest(largest(gradient), max_scratch));
     rows.refill();
     store_float8(p.out.values + rows.row() * norm.cols, gradient, scale.scale, cols);
     if (threadIdx.x == 0) p.out.inverse_scales[rows.row()] = scale.inverse;
@@ -107,7 +107,9 @@ __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxT
   }
   if (p.out.column_amax) columns.join(p.out.column_amax, shared, cols);
 
-  float* partial = norm.partials + blockIdx.x * norm.cols;
+  const int64_t group = int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
+  if (group >= stream.groups) return;
+  float* partial = norm.partials + group * norm.cols;
 #pragma unroll
   for (int k = 0; k < kVectorsPerThread; ++k) {
     const int column = RowPart<T>::column(k);
@@ -138,10 +140,14 @@ template <class T>
 void rms_norm_rows(const RmsNormRows<T>& params, cudaStream_t stream) {
   clear_column_amax(params.out, params.cols, stream);
   const int threads = row_threads<T>(params.cols);
-  const int64_t blocks = std::min<int64_t>(
-      params.rows, int64_t{multiprocessor_count()} * (kThreadsPerMultiprocessor / threads));
-  const size_t shared_bytes = static_cast<size_t>(params.cols) * sizeof(T);  // for the join
-  rms_norm_rows_kernel<T><<<static_cast<unsigned>(blocks), threads, shared_bytes, stream>>>(params);
+  const int groups_per_block = kThreadsPerMultiprocessor / threads;
+  const int64_t groups =
+      std::min<int64_t>(params.rows, int64_t{multiprocessor_count()} * groups_per_block);
+  const int64_t blocks = (groups + groups_per_block - 1) / groups_per_block;
+  const dim3 block(static_cast<unsigned>(threads), static_cast<unsigned>(groups_per_block));
+  const auto shared_bytes = static_cast<size_t>(groups_per_block * params.cols) * sizeof(T);
+  rms_norm_rows_kernel<T>
+      <<<static_cast<unsigned>(blocks), block, shared_bytes, stream>>>(params, groups);
   check_launch("rms_norm_rows");
 }
 
@@ -161,12 +167,12 @@ void rms_norm_backward_rows(const RmsNormBackwardRows<T>& params, cudaStream_t s
        row_source(norm.residual_gradient, norm.cols, norm.cols)},
       norm.rows};
   const RowPlan plan = plan_rows(rows, row_threads<T>(norm.cols), kThreadsPerMultiprocessor);
-  // One row of partials for each block, so that dweight is summed in rms_norm_backward's order.
-  TITAN_CHECK(plan.blocks == rms_norm_backward_blocks<T>(norm.rows, norm.cols),
-              "rms_norm_backward_rows: rows of ", norm.cols, " leave room for too few blocks");
+  // A row of partials for each group, so that dweight is summed in rms_norm_backward's order.
+  TITAN_CHECK(plan.groups == rms_norm_backward_blocks<T>(norm.rows, norm.cols),
+              "rms_norm_backward_rows: rows of ", norm.cols, " leave room for too few groups");
   launch_rows(rms_norm_backward_rows_kernel<T>, "rms_norm_backward_rows", params, rows, plan,
               stream);
-  sum_partials(norm.partials, plan.blocks, norm.cols, norm.dweight, norm.accumulate, stream);
+  sum_partials(norm.partials, plan.groups, norm.cols, norm.dweight, norm.accumulate, stream);
 }
 
 template void rms_norm_rows(const RmsNormRows<float>&, cudaStream_t);

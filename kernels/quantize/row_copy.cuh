@@ -1,8 +1,9 @@
-// The end of every kernel that writes a row copy: the block holds a row in registers, rounded to
-// the dtype that it would have in memory.
+// The end of every kernel that writes a row copy: a row group (row_group.cuh) holds a row in
+// registers, rounded to the dtype that it would have in memory.
 #pragma once
 
 #include "kernels/common/cuda_check.hpp"
+#include "kernels/common/row_group.cuh"
 #include "kernels/common/row_part.cuh"
 #include "kernels/quantize/float8.cuh"
 #include "kernels/quantize/quantize.hpp"
@@ -39,21 +40,26 @@ struct ColumnMaxima {
     }
   }
 
-  // By all threads, once the block has read all else in `shared` (cols values of T): joins the
-  // block's maxima to column_amax[cols], which starts as zeros. A detour, since threads of a warp
-  // must reach neighbouring columns at once: an atomic costs as much for one word of a sector as
-  // for all eight.
+  // By all threads of the block, once its groups have read all else in `shared` (for each group
+  // cols values of T): joins the block's maxima to column_amax[cols], which starts as zeros.
   __device__ void join(float* column_amax, unsigned char* shared, int cols) const {
     T* values = reinterpret_cast<T*>(shared);
     __syncthreads();
 #pragma unroll
     for (int k = 0; k < kVectorsPerThread; ++k) {
       const int column = RowPart<T>::column(k);
-      if (column < cols) *reinterpret_cast<uint4*>(values + column) = maxima.vectors[k].bits;
+      if (column < cols) {
+        *reinterpret_cast<uint4*>(values + threadIdx.y * cols + column) = maxima.vectors[k].bits;
+      }
     }
     __syncthreads();
-    for (int i = threadIdx.x; i < cols; i += blockDim.x) {
-      atomicMax(reinterpret_cast<unsigned*>(column_amax) + i, float_bits(values[i]));
+    const int thread = static_cast<int>(threadIdx.x + threadIdx.y * blockDim.x);
+    for (int i = thread; i < cols; i += static_cast<int>(blockDim.x * blockDim.y)) {
+      uint32_t largest = 0;
+      for (unsigned group = 0; group < blockDim.y; ++group) {
+        largest = max(largest, float_bits(values[group * cols + i]));
+      }
+      atomicMax(reinterpret_cast<unsigned*>(column_amax) + i, largest);
     }
   }
 };

@@ -1,11 +1,11 @@
-// Rows on their way from device memory to a block that stays: the copy engine keeps up to
-// kMaxStages rows ahead in shared memory, so that a block that waits for its own reductions leaves
-// no gap in the traffic. Block b takes rows b, b + gridDim.x, ...
+// Rows on their way from device memory to the row groups that stay (row_group.cuh): the copy engine
+// keeps up to kMaxStages rows ahead of each group in shared memory, so that a group that waits for
+// its own reductions leaves no gap in the traffic. Group g of G takes rows g, g + G, ...
 //
 //   RowPipeline<1> rows(stream, shared, filled);
 //   for (; rows.more(); rows.next()) {
 //     const unsigned char* row = rows.wait();
-//     ... read it for the last time, pass a barrier of the block ...
+//     ... read it for the last time, pass a barrier of the group ...
 //     rows.refill();
 //     ... the rest ...
 //   }
@@ -15,6 +15,7 @@
 
 #include "kernels/common/cluster.cuh"
 #include "kernels/common/cuda_check.hpp"
+#include "kernels/common/row_group.cuh"
 
 namespace titan::kernels {
 
@@ -39,7 +40,8 @@ template <int kSources>
 struct RowStream {
   RowSource sources[kSources];
   int64_t rows;
-  int stages = 0;  // launch_rows sets it
+  int64_t groups = 0;  // launch_rows sets these two
+  int stages = 0;
 
   TITAN_HOST_DEVICE uint32_t stage_bytes() const {
     uint32_t bytes = 0;
@@ -48,17 +50,24 @@ struct RowStream {
   }
 };
 
+// By group.
+using StageBarriers = TransferBarrier[kMaxRowGroups][kMaxStages];
+
 template <int kSources>
 class RowPipeline {
  public:
-  // By all threads. `shared`: stages of stage_bytes() each; `filled`: kMaxStages, in shared memory.
+  // By all threads of the block. `shared`: for each group stages of stage_bytes().
   __device__ RowPipeline(const RowStream<kSources>& stream, unsigned char* shared,
-                         TransferBarrier* filled)
-      : stream_(stream), shared_(shared), filled_(filled) {
+                         StageBarriers& filled)
+      : stream_(stream),
+        shared_(shared + threadIdx.y * stream.stages * stream.stage_bytes()),
+        filled_(filled[threadIdx.y]),
+        row_(int64_t{blockIdx.x} * blockDim.y + threadIdx.y) {
+    if (row_ >= stream_.groups) row_ = stream_.rows;  // the last block's groups may be too many
     if (threadIdx.x == 0) {
       for (int i = 0; i < stream_.stages; ++i) initialise_barrier(&filled_[i], 1);
       initialise_fence();
-      for (int i = 0; i < stream_.stages; ++i) request(row_ + int64_t{i} * gridDim.x, i);
+      for (int i = 0; i < stream_.stages; ++i) request(row_ + i * stream_.groups, i);
     }
     __syncthreads();
   }
@@ -74,11 +83,11 @@ class RowPipeline {
 
   // Gives the row's place to a later one.
   __device__ void refill() const {
-    if (threadIdx.x == 0) request(row_ + int64_t{stream_.stages} * gridDim.x, stage_);
+    if (threadIdx.x == 0) request(row_ + stream_.stages * stream_.groups, stage_);
   }
 
   __device__ void next() {
-    row_ += gridDim.x;
+    row_ += stream_.groups;
     if (++stage_ == stream_.stages) {
       stage_ = 0;
       parity_ ^= 1;
@@ -102,35 +111,34 @@ class RowPipeline {
   const RowStream<kSources>& stream_;
   unsigned char* shared_;
   TransferBarrier* filled_;
-  int64_t row_ = blockIdx.x;
+  int64_t row_;
   int stage_ = 0;
   uint32_t parity_ = 0;
 };
 
-// How many blocks stay, and how many stages each has.
+// How many row groups stay, and how many stages each has.
 struct RowPlan {
-  int threads = 0;
-  int blocks_per_multiprocessor = 0;
-  int stages = 0;  // 0: not one row fits
-  int64_t blocks = 0;
+  int threads = 0;           // of a group
+  int groups_per_block = 0;  // one block to a multiprocessor
+  int stages = 0;            // 0: not one row fits
+  int64_t groups = 0;        // in all
 };
 
 // At most `threads_per_multiprocessor` threads, as the kernel's registers allow, and two stages or
 // more where they fit.
 template <int kSources>
 RowPlan plan_rows(const RowStream<kSources>& rows, int threads, int threads_per_multiprocessor) {
-  constexpr int64_t kSharedBytes = 228 * 1024;    // of a Hopper multiprocessor
-  constexpr int64_t kBlockOverhead = 1024 + 512;  // the system's and the kernel's own variables
-  constexpr int kMaxBlocks = 16;
+  constexpr int64_t kSharedBytes = 228 * 1024;  // of a Hopper multiprocessor
+  constexpr int64_t kOverhead = 1024 + sizeof(StageBarriers) + 3 * sizeof(RowScratch);
   RowPlan plan{.threads = threads};
-  for (int blocks = std::clamp(threads_per_multiprocessor / threads, 1, kMaxBlocks);
-       blocks > 0 && plan.stages < 2; --blocks) {
-    const int64_t stages = (kSharedBytes / blocks - kBlockOverhead) / rows.stage_bytes();
-    plan.blocks_per_multiprocessor = blocks;
+  for (int groups = std::clamp(threads_per_multiprocessor / threads, 1, max_row_groups(threads));
+       groups > 0 && plan.stages < 2; --groups) {
+    const int64_t stages = (kSharedBytes - kOverhead) / groups / rows.stage_bytes();
+    plan.groups_per_block = groups;
     plan.stages = static_cast<int>(std::min<int64_t>(stages, kMaxStages));
   }
-  plan.blocks = std::min<int64_t>(rows.rows,
-                                  int64_t{multiprocessor_count()} * plan.blocks_per_multiprocessor);
+  plan.groups =
+      std::min<int64_t>(rows.rows, int64_t{multiprocessor_count()} * plan.groups_per_block);
   return plan;
 }
 
@@ -142,11 +150,16 @@ void launch_rows(void (*kernel)(Params, RowStream<kSources>), const char* name,
   TITAN_CHECK(plan.stages > 0, name, ": a row of ", rows.stage_bytes(),
               " bytes does not fit into shared memory");
   rows.stages = plan.stages;
-  const int shared_bytes = plan.stages * static_cast<int>(rows.stage_bytes());
+  rows.groups = plan.groups;
+  const int shared_bytes =
+      plan.groups_per_block * plan.stages * static_cast<int>(rows.stage_bytes());
   TITAN_CUDA_CHECK(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
-  kernel<<<static_cast<unsigned>(plan.blocks), plan.threads, static_cast<size_t>(shared_bytes),
-           stream>>>(params, rows);
+  const int64_t blocks = (plan.groups + plan.groups_per_block - 1) / plan.groups_per_block;
+  const dim3 block(static_cast<unsigned>(plan.threads),
+                   static_cast<unsigned>(plan.groups_per_block));
+  kernel<<<static_cast<unsigned>(blocks), block, static_cast<size_t>(shared_bytes), stream>>>(
+      params, rows);
   check_launch(name);
 }
 

@@ -27,8 +27,8 @@ template <class T>
 __global__ void __launch_bounds__(kMaxThreads)
     sigmoid_backward_rows_kernel(const SigmoidBackwardRows<T> p, const RowStream<2> stream) {
   extern __shared__ __align__(128) unsigned char shared[];
-  __shared__ TransferBarrier filled[kMaxStages];
-  __shared__ uint32_t scratch[2][kReduceScratch];
+  __shared__ StageBarriers filled;
+  __shared__ RowScratch scratch[2];
   const int cols = static_cast<int>(p.cols);
   ColumnMaxima<T> columns;
 
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(kMaxThreads)
         store_vector(p.dx + rows.row() * p.cols + column, dx.vectors[k]);
       }
     }
-    const Float8Scale scale = float8_scale(block_largest(largest(dx), scratch[turn]));
+    const Float8Scale scale = float8_scale(row_largest(largest(dx), scratch[turn]));
     rows.refill();
     store_float8(p.out.values + rows.row() * p.cols, dx, scale.scale, cols);
     if (threadIdx.x == 0) p.out.inverse_scales[rows.row()] = scale.inverse;

@@ -2,7 +2,7 @@
 // column copy again 4 and 1; backward 6 read, 4 + 2 written (d_gate_up and its copy; 2 more for h).
 // T 16384, F 14336 at 85 % of 4.26 TB/s: 324 us, 324 us and 778 us (908 us with h).
 //
-// Rows flow as in quantize_rows.cu. The backward's block holds both gradients of a row and the
+// Rows flow as in quantize_rows.cu. The backward's row group holds both gradients of a row and the
 // column maxima of both in registers: 16 vectors a thread.
 #include "kernels/activation/swiglu_formula.cuh"
 #include "kernels/quantize/column_copy.cuh"
@@ -22,8 +22,8 @@ template <class T>
 __global__ void __launch_bounds__(kForwardMaxThreads)
     swiglu_rows_kernel(const SwigluRows<T> p, const RowStream<1> stream) {
   extern __shared__ __align__(128) unsigned char shared[];
-  __shared__ TransferBarrier filled[kMaxStages];
-  __shared__ uint32_t scratch[2][kReduceScratch];
+  __shared__ StageBarriers filled;
+  __shared__ RowScratch scratch[2];
   const int cols = static_cast<int>(p.cols);
   ColumnMaxima<T> columns;
 
@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kForwardMaxThreads)
       h.vectors[k] = column < cols ? swiglu(load_vector(gate + column), load_vector(up + column))
                                    : zero_vector<T>();
     }
-    const Float8Scale scale = float8_scale(block_largest(largest(h), scratch[turn]));
+    const Float8Scale scale = float8_scale(row_largest(largest(h), scratch[turn]));
     rows.refill();
     store_float8(p.out.values + rows.row() * p.cols, h, scale.scale, cols);
     if (threadIdx.x == 0) p.out.inverse_scales[rows.row()] = scale.inverse;
@@ -52,8 +52,8 @@ template <class T>
 __global__ void __launch_bounds__(kBackwardMaxThreads)
     swiglu_backward_rows_kernel(const SwigluBackwardRows<T> p, const RowStream<2> stream) {
   extern __shared__ __align__(128) unsigned char shared[];
-  __shared__ TransferBarrier filled[kMaxStages];
-  __shared__ uint32_t scratch[2][kReduceScratch];
+  __shared__ StageBarriers filled;
+  __shared__ RowScratch scratch[2];
   const int cols = static_cast<int>(p.swiglu.cols);
   ColumnMaxima<T> gate_columns, up_columns;
 
@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(kBackwardMaxThreads)
       }
     }
     const uint32_t amax = max(largest(dgates), largest(dups));
-    const Float8Scale scale = float8_scale(block_largest(amax, scratch[turn]));
+    const Float8Scale scale = float8_scale(row_largest(amax, scratch[turn]));
     rows.refill();
     uint8_t* values = p.out.values + rows.row() * 2 * p.swiglu.cols;
     store_float8(values, dgates, scale.scale, cols);
