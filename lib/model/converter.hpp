@@ -67,9 +67,9 @@ struct Float8LinearOptions {
 };
 
 // Sets LinearConfig::float8 on the linears whose dimensions are multiples of 16 and whose names
-// hold no entry of the filter; with auto_filter_small_kn also not on those that torchao's
-// thresholds call too small (torchao float8_linear_utils.py, _auto_filter_for_recipe), and with
-// auto_filter_measured not on those that are no faster in float8 (measured_filter.hpp).
+// hold no entry of the filter; with auto_filter_small_kn also not on those that are too small
+// (small_linears.hpp), and with auto_filter_measured not on those that are no faster in float8
+// (measured_filter.hpp).
 std::unique_ptr<Converter> float8_linear_converter(Float8LinearOptions options);
 
 }  // namespace titan

@@ -4,6 +4,7 @@
 
 #include "lib/base/error.hpp"
 #include "lib/model/measured_filter.hpp"
+#include "lib/model/small_linears.hpp"
 
 namespace titan {
 namespace {
@@ -11,14 +12,6 @@ namespace {
 constexpr const char* kAutoFilter = "auto_filter_small_kn";
 constexpr const char* kMeasuredFilter = "auto_filter_measured";
 constexpr int64_t kMultiple = 16;  // of every dimension of a float8 product
-
-// torchao's thresholds for rowwise: the sizes whose casts cost more than the product gains.
-std::string too_small(int64_t k, int64_t n) {
-  if (n <= 2048) return concat("N ", n, " <= 2048");
-  if (k <= 1024) return concat("K ", k, " <= 1024");
-  if (n <= 4096 && k <= 2048) return concat("N ", n, " <= 4096 and K ", k, " <= 2048");
-  return "";
-}
 
 size_t edit_distance(const std::string& a, const std::string& b) {
   std::vector<size_t> row(b.size() + 1);
@@ -40,11 +33,6 @@ class Float8LinearConverter final : public Converter {
   explicit Float8LinearConverter(Float8LinearOptions options) : options_(std::move(options)) {
     auto_filter_ = std::erase(options_.filter_fqns, kAutoFilter) > 0;
     measured_filter_ = std::erase(options_.filter_fqns, kMeasuredFilter) > 0;
-    if (auto_filter_ && options_.recipe != Float8Recipe::kRowwise) {
-      throw InputError(concat("quantize.linear.float8.filter_fqns: ", kAutoFilter,
-                              " has no thresholds for recipe rowwise_with_gw_hp yet; name the "
-                              "layers to leave out, or use recipe rowwise"));
-    }
   }
 
   ConversionReport convert(DecoderConfig& model) const override {
@@ -98,7 +86,9 @@ class Float8LinearConverter final : public Converter {
     if (linear.in_features % kMultiple != 0) return concat("K is no multiple of ", kMultiple);
     if (linear.out_features % kMultiple != 0) return concat("N is no multiple of ", kMultiple);
     if (options_.tokens % kMultiple != 0) return concat("M is no multiple of ", kMultiple);
-    if (auto_filter_) return too_small(linear.in_features, linear.out_features);
+    if (auto_filter_) {
+      return too_small_for_float8(options_.recipe, linear.in_features, linear.out_features);
+    }
     return "";
   }
 

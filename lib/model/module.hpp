@@ -16,7 +16,7 @@ struct StepContext {
   const ops::Device& device;
   int64_t batch = 0;  // sequences in this micro-batch
   int64_t seq_len = 0;
-  at::Tensor rope_table;  // ops::rope_table for seq_len
+  at::Tensor rope_table = {};  // ops::rope_table for seq_len
 };
 
 }  // namespace titan

@@ -54,9 +54,17 @@ TEST(Float8Converter, AutoFilterHasTorchaosThresholds) {
   }
   DecoderConfig debug = registry("llama3", "debugmodel", {});
   EXPECT_EQ(convert(debug, {"auto_filter_small_kn"}).converted(), 0);
+}
+
+// The thresholds of the other recipe are in small_linears_test.cpp.
+TEST(Float8Converter, AutoFilterOfTheOtherRecipe) {
+  const auto recipe = Float8Recipe::kRowwiseWithGwHp;
   DecoderConfig model = registry("llama3", "8B", {});
-  EXPECT_THROW(convert(model, {"auto_filter_small_kn"}, 8192, Float8Recipe::kRowwiseWithGwHp),
-               InputError);
+  EXPECT_EQ(convert(model, {"auto_filter_small_kn"}, 8192, recipe).converted(), 32 * 7 + 1);
+  DecoderConfig debug = registry("llama3", "debugmodel", {});
+  EXPECT_EQ(
+      reasons(convert(debug, {"auto_filter_small_kn"}, 8192, recipe))["layers.0.attention.wk"],
+      "N 256 and K 256 < 2048");
 }
 
 TEST(Float8Converter, SubstringsMatchAsUpstream) {
