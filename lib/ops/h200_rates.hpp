@@ -7,19 +7,12 @@
 namespace titan::ops::h200 {
 
 inline constexpr double kCopyBytes = 4.30e12;  // read + written
-// Fused elementwise kernels are taken to reach this much of it inside a step.
-inline constexpr double kElementwiseBytes = 0.85 * kCopyBytes;
 
-// Products of a Llama-3 8B layer in long sequences of large launches (16384 tokens).
-inline constexpr double kMatmulFlops = 690e12;       // bf16
-inline constexpr double kFloat8FastFlops = 1240e12;  // float8 with row scales, forward
-inline constexpr double kFloat8FullFlops = 1165e12;  // dgrad and wgrad
-
-// The same in short bursts (8192 tokens), before the clock falls: the best for bf16, the mean over
-// the layer for float8.
-inline constexpr double kBurstMatmulFlops = 713e12;
-inline constexpr double kBurstFloat8FastFlops = 1413e12;
-inline constexpr double kBurstFloat8FullFlops = 1277e12;
+// Products of a Llama-3 8B layer in short bursts (8192 tokens), before the clock falls: the best
+// for bf16, the mean over the layer for float8.
+inline constexpr double kMatmulFlops = 713e12;       // bf16
+inline constexpr double kFloat8FastFlops = 1413e12;  // float8 with row scales, forward
+inline constexpr double kFloat8FullFlops = 1277e12;  // dgrad and wgrad
 
 // Causal attention, 2 x 8192 tokens, 32 heads of 128.
 inline constexpr double kAttentionForwardFlops = 573e12;

@@ -78,8 +78,8 @@ double floor_milliseconds(const LinearSize& size, std::optional<Float8Recipe> re
   namespace h200 = ops::h200;
   const auto m = static_cast<double>(size.m), k = static_cast<double>(size.k),
              n = static_cast<double>(size.n);
-  const double bf16 = 1 / h200::kBurstMatmulFlops, fast = 1 / h200::kBurstFloat8FastFlops,
-               full = 1 / h200::kBurstFloat8FullFlops;
+  const double bf16 = 1 / h200::kMatmulFlops, fast = 1 / h200::kFloat8FastFlops,
+               full = 1 / h200::kFloat8FullFlops;
   double forward = fast, dgrad = full, wgrad = full;
   if (!recipe) {
     forward = dgrad = wgrad = bf16;

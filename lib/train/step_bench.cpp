@@ -10,17 +10,15 @@
 #include "lib/metrics/kernel_times.hpp"
 #include "lib/metrics/memory.hpp"
 #include "lib/metrics/throughput.hpp"
-#include "lib/ops/h200_rates.hpp"
 #include "lib/optim/optimizer.hpp"
 #include "lib/train/float8_measurements.hpp"
 #include "lib/train/from_job.hpp"
 #include "lib/train/report.hpp"
 #include "lib/train/step.hpp"
+#include "lib/train/step_floors.hpp"
 
 namespace titan {
 namespace {
-
-namespace h200 = ops::h200;
 
 struct PartRule {
   const char* part;
@@ -49,54 +47,6 @@ std::string part_of(const std::string& kernel) {
     }
   }
   return "other";
-}
-
-std::map<std::string, double> floors(const JobPlan& plan, const JobConfig& job) {
-  const double tokens = static_cast<double>(plan.tokens_per_step);
-  const double parameters = static_cast<double>(plan.parameters.total);
-  const double dim = static_cast<double>(plan.model.embedding.dim);
-  std::map<std::string, double> floor;
-  DecoderConfig model = plan.model;
-  for_each_linear(model, [&](const std::string&, LinearConfig& linear, LinearGroup&) {
-    const double weights = static_cast<double>(linear.in_features * linear.out_features);
-    const double flops = 2 * tokens * weights;
-    const bool float8 = linear.float8.has_value();
-    const bool float8_wgrad = linear.float8 == Float8Recipe::kRowwise;
-    floor["matmul"] += flops * 1e3 *
-                       (1 / (float8 ? h200::kFloat8FastFlops : h200::kMatmulFlops) +
-                        1 / (float8 ? h200::kFloat8FullFlops : h200::kMatmulFlops) +
-                        1 / (float8_wgrad ? h200::kFloat8FullFlops : h200::kMatmulFlops));
-    // Both copies of the weight once a step, from bf16: 6 bytes an element.
-    if (float8) floor["quantize"] += 6 * weights / h200::kElementwiseBytes * 1e3;
-  });
-  for (const BlockConfig& block : plan.model.layers) {
-    for (const LinearGroup* group : {&block.attention.qkv, &block.attention.wo,
-                                     &block.feed_forward.gate_up, &block.feed_forward.down}) {
-      // Input and gradient of the output, each as two copies.
-      if (!group->members.front().float8) continue;
-      const double width = static_cast<double>(group->in_features() + group->out_features());
-      floor["quantize"] += 6 * width * tokens / h200::kElementwiseBytes * 1e3;
-    }
-  }
-  for (const BlockConfig& block : plan.model.layers) {
-    // Causal: half of 2 products of S x S x width for every sequence; backward counts 2.5 times.
-    const double width = static_cast<double>(block.attention.heads * block.attention.head_dim);
-    const double flops = 2 * tokens * static_cast<double>(job.training.seq_len) * width;
-    floor["attention"] +=
-        (flops / h200::kAttentionForwardFlops + 2.5 * flops / h200::kAttentionBackwardFlops) * 1e3;
-    const double hidden = static_cast<double>(block.feed_forward.hidden);
-    const double qkv = static_cast<double>(block.attention.qkv.out_features());
-    const double per_ms = tokens / h200::kElementwiseBytes * 1e3;
-    floor["norms"] += (2 * 4 * dim + 2 * 10 * dim) * per_ms;       // forward, backward
-    floor["swiglu, rope"] += (6 * hidden + 12 * hidden) * per_ms;  // forward, backward
-    floor["swiglu, rope"] += (2 * 2 * (dim + qkv - dim - (qkv - dim) / 2) + 4 * qkv) * per_ms;
-  }
-  const double vocab = static_cast<double>(plan.model.embedding.vocab_size);
-  floor["loss"] = 4 * vocab * tokens / h200::kElementwiseBytes * 1e3;
-  // p, m, v read and written, bf16 gradient read twice (norm and update), bf16 weight written.
-  const double moments = job.optimizer.state_dtype == config::Dtype::kBfloat16 ? 8 : 16;
-  floor["optimizer"] = (8 + moments + 2 * 2 + 2) * parameters / h200::kElementwiseBytes * 1e3;
-  return floor;
 }
 
 }  // namespace
@@ -154,7 +104,7 @@ StepTiming time_step(const JobConfig& job, const ops::Device& device, int64_t st
   }
   std::sort(timing.kernels.begin(), timing.kernels.end(),
             [](const auto& a, const auto& b) { return a.second > b.second; });
-  std::map<std::string, double> floor = floors(plan, job);
+  std::map<std::string, double> floor = step_floors(plan, job);
   for (const auto& [part, milliseconds] : by_part) {
     timing.parts.push_back({part, milliseconds, floor[part]});
   }
