@@ -188,7 +188,9 @@ class StoredTensors : public TensorSource {
 std::string what_it_is_instead(const fs::path& directory) {
   if (!fs::is_directory(directory)) return "is not a directory";
   if (fs::exists(directory / ".metadata")) {
-    return "was written by torch.distributed.checkpoint; it has to be converted first";
+    return concat("was written by torch.distributed.checkpoint; convert it first: ",
+                  ".venv/bin/python scripts/convert_dcp.py import ", directory.string(),
+                  " FOLDER JOB.toml");
   }
   if (fs::exists(directory / "model.safetensors.index.json") ||
       fs::exists(directory / "config.json")) {

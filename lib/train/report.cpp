@@ -4,6 +4,7 @@
 #include "lib/base/log.hpp"
 #include "lib/config/check.hpp"
 #include "lib/metrics/flops.hpp"
+#include "lib/train/describe_model.hpp"
 #include "lib/train/float8_measurements.hpp"
 #include "lib/train/from_job.hpp"
 
@@ -83,12 +84,7 @@ nlohmann::ordered_json to_json(const JobPlan& plan) {
   for (const MemoryMoment& moment : plan.memory.timeline) {
     timeline.push_back({{"name", moment.name}, {"bytes", moment.bytes}});
   }
-  return {{"model",
-           {{"name", plan.model.name},
-            {"flavor", plan.model.flavor},
-            {"layers", plan.model.layers.size()},
-            {"dim", plan.model.embedding.dim},
-            {"vocab_size", plan.model.embedding.vocab_size}}},
+  return {{"model", describe_model(plan.model).to_json()},
           {"parameters", plan.parameters.total},
           {"embedding_parameters", plan.parameters.embedding},
           {"flops_per_token", plan.flops_per_token},

@@ -35,7 +35,7 @@ def decisions(titan_train, flavor, filters, *arguments, recipe="rowwise"):
     plan = json.loads(titan_train(DEBUG_JOB, "--dry_run", "--json", *words).stdout)
     (report,) = plan["conversions"]
     rows = {row["name"]: row for row in report["linears"]}
-    assert len(rows) == 7 * plan["model"]["layers"] + 1 and report["converted"] == sum(r["float8"] for r in rows.values())
+    assert len(rows) == 7 * plan["model"]["n_layers"] + 1 and report["converted"] == sum(r["float8"] for r in rows.values())
     assert all(bool(row["reason"]) != row["float8"] for row in rows.values())
     return rows
 
