@@ -25,7 +25,8 @@ def warnings(output):
 
 def last_validation_loss(titan_train, dump, steps, every, *arguments, timeout):
     """The mean of the last tenth of a run of the debug model in bf16, and what the run said. At the learning rate of
-    the job file any change of rounding moves the loss of so few tokens by up to 1 %; at this one by 0.02 %."""
+    the job file, 4e-3, sums in another order (micro-batches of one) or fp32 in place of bf16 moved this loss after 60
+    steps by 0.2 to 1.5 %, with two seeds; at this one by less than 0.01 %."""
     done = titan_train(
         DEBUG_JOB, *arguments, "--debug.seed", 1, "--optimizer.lr", 1e-3, "--training.mixed_precision_param", "bfloat16",
         "--training.steps", steps, "--training.seq_len", 64, "--training.local_batch_size", 2, "--checkpoint.no_enable",
@@ -52,7 +53,7 @@ def expect_like_bf16(titan_train, tmp_path, steps, every, timeout):
 
 
 def test_60_steps_are_as_good_as_in_bf16(titan_train, tmp_path):
-    expect_like_bf16(titan_train, tmp_path, steps=60, every=5, timeout=120)
+    expect_like_bf16(titan_train, tmp_path, steps=60, every=5, timeout=300)
 
 
 @pytest.mark.long
