@@ -8,6 +8,7 @@
 
 #include "lib/float8/fused.hpp"
 #include "lib/model/declare.hpp"
+#include "lib/model/head.hpp"
 #include "lib/model/pre_norm.hpp"
 #include "lib/ops/rms_norm.hpp"
 #include "lib/ops/swiglu.hpp"
@@ -248,9 +249,12 @@ class Stopwatch {
 
 }  // namespace
 
-std::vector<double> time_linear_group_sync(const ops::Device& device, const LinearGroupKind& kind,
+std::vector<double> time_linear_group_sync(const ops::Device& device, const LinearGroupKind& whole,
                                            const std::vector<Float8Members>& choices,
                                            const LinearTimingConfig& config) {
+  LinearGroupKind kind = whole;  // the part of a micro-batch that runs at a time
+  if (kind.place == Place::kOutput) kind.m = std::min(kind.m, Head::kChunkRows);
+  const double parts = static_cast<double>(whole.m) / static_cast<double>(kind.m);
   Operands operands(device, kind, config.sharder.compute_dtype);
   at::Tensor cache_filler;
   if (device.is_cuda()) cache_filler = at::ones({kFlushBytes / 4}, device.options(at::kFloat));
@@ -261,6 +265,7 @@ std::vector<double> time_linear_group_sync(const ops::Device& device, const Line
   std::vector<Stopwatch> step, quantise;  // by group
   for (const Float8Members& float8 : choices) {
     groups.push_back(std::make_unique<TimedGroup>(device, kind, float8, config));
+    operands.restore();
     groups.back()->make_plans(operands);
     step.emplace_back(device);
     quantise.emplace_back(device);
@@ -282,7 +287,7 @@ std::vector<double> time_linear_group_sync(const ops::Device& device, const Line
   }
   std::vector<double> milliseconds;
   for (size_t i = 0; i < groups.size(); ++i) {
-    milliseconds.push_back(step[i].milliseconds_after_sync() +
+    milliseconds.push_back(parts * step[i].milliseconds_after_sync() +
                            quantise[i].milliseconds_after_sync() /
                                static_cast<double>(config.sharder.micro_batches));
   }

@@ -28,7 +28,7 @@ struct LinearGroupKind {
 
   std::string name;  // what its members' names have in common: "layers.*.attention."
   Place place = Place::kOutput;
-  int64_t m = 0, k = 0;
+  int64_t m = 0, k = 0;  // m: tokens of a micro-batch
   std::vector<Member> members;
   bool operator==(const LinearGroupKind&) const = default;
 };
@@ -43,9 +43,9 @@ struct LinearTimingConfig {
 
 // Milliseconds per micro-batch, one for each choice: the median of a few repetitions in which the
 // choices take turns, with nothing of their operands in the L2; or what the host needs to enqueue
-// the work where that is longer (on the CPU, for tests, the host's time). The matmul plans tuned on
-// the way stay with the device. Allocates the group's weights once for every choice; waits for the
-// GPU.
+// the work where that is longer (on the CPU, for tests, the host's time). The output, which
+// training runs in chunks of rows, is timed for one of them. The matmul plans tuned on the way stay
+// with the device. Allocates the group's weights once for every choice; waits for the GPU.
 std::vector<double> time_linear_group_sync(const ops::Device& device, const LinearGroupKind& kind,
                                            const std::vector<Float8Members>& choices,
                                            const LinearTimingConfig& config);

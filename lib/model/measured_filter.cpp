@@ -7,7 +7,6 @@
 #include <set>
 
 #include "lib/base/error.hpp"
-#include "lib/model/head.hpp"
 
 namespace titan {
 namespace {
@@ -56,21 +55,21 @@ struct VisitedGroup {
 std::vector<VisitedGroup> groups_of(DecoderConfig& model, int64_t tokens) {
   using Place = LinearGroupKind::Place;
   std::vector<VisitedGroup> groups;
-  auto add = [&](LinearGroup& group, const char* name, Place place, int64_t m) {
+  auto add = [&](LinearGroup& group, const char* name, Place place) {
     LinearGroupKind kind{
-        .name = name, .place = place, .m = m, .k = group.in_features(), .members = {}};
+        .name = name, .place = place, .m = tokens, .k = group.in_features(), .members = {}};
     for (const LinearConfig& linear : group.members) {
       kind.members.push_back({linear.name, linear.out_features});
     }
     groups.push_back({std::move(kind), group});
   };
   for (BlockConfig& block : model.layers) {
-    add(block.attention.qkv, "layers.*.attention.", Place::kQkv, tokens);
-    add(block.attention.wo, "layers.*.attention.", Place::kWo, tokens);
-    add(block.feed_forward.gate_up, "layers.*.feed_forward.", Place::kGateUp, tokens);
-    add(block.feed_forward.down, "layers.*.feed_forward.", Place::kDown, tokens);
+    add(block.attention.qkv, "layers.*.attention.", Place::kQkv);
+    add(block.attention.wo, "layers.*.attention.", Place::kWo);
+    add(block.feed_forward.gate_up, "layers.*.feed_forward.", Place::kGateUp);
+    add(block.feed_forward.down, "layers.*.feed_forward.", Place::kDown);
   }
-  add(model.output, "", Place::kOutput, std::min(tokens, Head::kChunkRows));
+  add(model.output, "", Place::kOutput);
   return groups;
 }
 

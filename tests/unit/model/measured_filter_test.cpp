@@ -247,7 +247,7 @@ TEST(MeasuredFilter, KindsCarryWhatTheirTimeDependsOn) {
   EXPECT_EQ(kinds["w2"].k, 14336);
   EXPECT_EQ(kinds["w2"].m, 16384);
   EXPECT_EQ(kinds["output"].place, Place::kOutput);
-  EXPECT_EQ(kinds["output"].m, 8192);  // the head runs in chunks
+  EXPECT_EQ(kinds["output"].m, 16384);
 }
 
 TEST(MeasuredFilter, WithoutAClockAllThatDividesIsKept) {
