@@ -14,6 +14,7 @@
 #include "lib/config/command_line.hpp"
 #include "lib/config/dump.hpp"
 #include "lib/config/help.hpp"
+#include "lib/parallel/launch.hpp"
 #include "lib/train/device_choice.hpp"
 #include "lib/train/report.hpp"
 #include "lib/train/trainer.hpp"
@@ -63,12 +64,6 @@ int train(const config::CommandLine& command) {
   return kDone;
 }
 
-// How many processes torchrun started.
-int64_t launched_world_size() {
-  const char* world_size = std::getenv("WORLD_SIZE");
-  return world_size == nullptr ? 1 : std::max<int64_t>(std::atoll(world_size), 1);
-}
-
 int run(const config::CommandLine& command) {
   switch (command.mode) {
     case config::Mode::kHelp:
@@ -84,8 +79,9 @@ int run(const config::CommandLine& command) {
     default:
       break;
   }
-  const int64_t world_size =
-      command.mode == config::Mode::kDryRun ? command.world_size : launched_world_size();
+  const int64_t world_size = command.mode == config::Mode::kDryRun
+                                 ? command.world_size
+                                 : find_launch(std::getenv).world_size;
   const std::string ignored = config::check_supported(command.config, world_size, command.origins);
   const std::vector<std::string> warnings =
       config::check_consistent(command.config, world_size, command.origins);

@@ -150,7 +150,7 @@ void check_rest(const JobConfig& job, Problems& problems) {
 std::string check_supported(const JobConfig& job, std::int64_t world_size, const Origins& origins) {
   Problems problems(origins);
   if (world_size > 1 && support::kManyRanks != Support::kCore) {
-    problems.add("WORLD_SIZE", concat(world_size, " ranks are not supported yet; use one"));
+    problems.add("world size", concat(world_size, " processes are not supported yet; start one"));
   }
   const JobConfig defaults;
   std::string ignored;
