@@ -50,7 +50,7 @@ TEST(JobPlan, JsonHoldsTheTreeTheCountsAndTheTimeline) {
 
   EXPECT_EQ(plan["model"]["name"], "llama3");
   EXPECT_EQ(plan["model"]["flavor"], "8B");
-  EXPECT_EQ(plan["model"]["layers"], 32);
+  EXPECT_EQ(plan["model"]["n_layers"], 32);
   EXPECT_EQ(plan["model"]["dim"], 4096);
   EXPECT_EQ(plan["model"]["vocab_size"], 128256);
   EXPECT_EQ(plan["parameters"], 8'030'261'248);
