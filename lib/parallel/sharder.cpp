@@ -77,16 +77,20 @@ const Weights& Sharder::weights(size_t unit) {
 }
 
 at::Tensor Sharder::rounding_target(const Parameter& parameter) const {
-  if (parameter.compute.is_same(parameter.master)) return {};
+  if (config_.compute_dtype != at::kBFloat16 || parameter.compute.is_same(parameter.master)) {
+    return {};
+  }
   if (parameter.compute.defined()) return parameter.compute;
-  const bool fits = parameter.gradient.defined() && config_.compute_dtype == at::kBFloat16 &&
-                    parameter.gradient.scalar_type() == at::kBFloat16;
+  const bool fits =
+      parameter.gradient.defined() && parameter.gradient.scalar_type() == at::kBFloat16;
   return fits ? parameter.gradient : at::Tensor();
 }
 
 void Sharder::parameters_changed() { weights_stale_.assign(units_.size(), true); }
 
 void Sharder::parameters_updated() {
+  // fp32 copies of bf16 masters are widened, not rounded: the optimizer leaves them as they were.
+  if (config_.compute_dtype != at::kBFloat16) return refresh_compute();
   parameters_changed();
   for (size_t unit = 0; unit < units_.size(); ++unit) {
     const bool targets_written = std::ranges::all_of(

@@ -70,10 +70,12 @@ class Sharder {
 
   // Quantises the float8 runs where the parameters have changed since the last call.
   const Weights& weights(size_t unit);
-  // Where the optimizer rounds a new master to the compute dtype: the compute copy; where products
-  // read float8 copies alone the gradient's memory, if its dtype allows; else nowhere (undefined).
+  // Where the optimizer rounds a new master to bf16, if that is the compute dtype: the compute
+  // copy; where products read float8 copies alone the gradient's memory, if its dtype allows; else
+  // nowhere (undefined).
   at::Tensor rounding_target(const Parameter& parameter) const;
-  // The optimizer has written masters and rounding targets: gradients may be lost.
+  // The optimizer has written masters and rounding targets: gradients may be lost. Brings the
+  // compute copies and, where their roundings are there, the float8 copies up to date.
   void parameters_updated();
   // Float8 copies are of older values: weights() makes them again from the masters.
   void parameters_changed();

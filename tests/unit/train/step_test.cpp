@@ -165,6 +165,25 @@ TEST(Step, ANonFiniteStepChangesNothing) {
   }
 }
 
+// training.dtype = "bfloat16" with mixed_precision_param = "float32".
+TEST(Step, MastersInBfloat16ComputeInFloat32) {
+  const SharderConfig sharding{.parameter_dtype = at::kBFloat16, .compute_dtype = at::kFloat};
+  SmallModel model(small_model({Recompute::kNothing}), sharding);
+  Optimizer optimizer({}, model.sharder, model.device);
+  const auto before = state_of(model.sharder);
+  const MicroBatch batch = random_batch(2, kSeqLen);
+  for (int step = 0; step < 2; ++step) {
+    optimizer.step(1e-2, model.step.forward_backward(batch, scalar(0.01)));
+    model.sharder.release_gradients();
+  }
+  EXPECT_EQ(optimizer.updates_sync(), 2);
+  EXPECT_FALSE(all_equal(state_of(model.sharder), before));
+  for (const Parameter* parameter : model.sharder.parameters()) {
+    EXPECT_EQ(parameter->master.scalar_type(), at::kBFloat16);
+    EXPECT_TRUE(at::equal(parameter->compute, parameter->master.to(at::kFloat)));
+  }
+}
+
 // Two updates of one model with moments in bf16, rounded by this seed.
 std::vector<at::Tensor> updated_by(uint64_t seed) {
   SmallModel model(small_model({Recompute::kNothing}), with_bf16_moments(in_bf16()));
