@@ -221,9 +221,13 @@ void micro_batch(Timeline& memory, const DecoderConfig& model,
 
   if (first) memory.alloc(dim * 4 + vocab * dim * 4);
   memory.alloc(2 * stream + 2 * tokens * 4);  // norm's output and its gradient, rstd, losses
-  const int64_t logits = std::min(tokens, Head::kChunkRows) * vocab * element;
-  memory.alloc(logits);
-  memory.free(logits + stream);
+  const int64_t rows = std::min(tokens, Head::kChunkRows);
+  const GroupSizes output = sizes_of(model.output, rows);
+  const int64_t logits = rows * vocab * element;
+  const int64_t copies = output.input_row + output.column_amax + output.dy_row + output.dy_column;
+  memory.alloc(logits + copies);
+  memory.pulse(output.input_column);
+  memory.free(logits + copies + stream);
   memory.alloc(stream);  // dx
   memory.free(2 * stream + 2 * tokens * 4);
   memory.mark("head" + which);
@@ -294,7 +298,7 @@ MemoryPlan plan_memory(const DecoderConfig& model, const MemoryPlanConfig& confi
 
 std::string describe(const MemoryPlan& plan) {
   return concat("Memory planned on this rank:\n",                                  //
-                "  weights, fp32 masters    ", gib(plan.masters), "\n",            //
+                "  weights, masters         ", gib(plan.masters), "\n",            //
                 "  weights, compute copies  ", gib(plan.compute_copies), "\n",     //
                 "  weights, float8 copies   ", gib(plan.float8_copies), "\n",      //
                 "  optimizer moments        ", gib(plan.moments), "\n",            //

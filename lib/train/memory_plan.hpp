@@ -1,6 +1,7 @@
 // What a job will need of the device's memory, from the model's tree alone: a walk over the step
 // that allocates and frees sizes where the modules allocate and free tensors. The plan and the step
-// read the same recompute field; tests hold the plan against the allocator's own peak.
+// read the same recompute field; tests hold the plan's parts against tensors, titan-bench step
+// shows its peak beside the allocator's.
 #pragma once
 
 #include <cstdint>

@@ -167,6 +167,24 @@ TEST(MemoryPlan, RecomputingTradesMemoryForTime) {
   EXPECT_GE(plans[1].peak.bytes, plans[2].peak.bytes);
 }
 
+TEST(MemoryPlan, AnOutputInFloat8HasCopiesBesideTheLogits) {
+  constexpr int64_t kWords = 4096, kWidth = 256, kTokens = 128;
+  const auto head_moment = [](bool float8) {
+    DecoderConfig model = registry("llama3", "debugmodel", {.n_layers = 1, .vocab_size = kWords});
+    if (float8) {
+      float8_linear_converter({.filter_fqns = {"layers"}, .emulate = true, .tokens = kTokens})
+          ->convert(model);
+    }
+    const MemoryPlan plan =
+        plan_memory(model, {.batch = 1, .seq_len = kTokens, .sharder = in_bf16()});
+    EXPECT_EQ(plan.timeline[1].name, "head");
+    return plan.timeline[1].bytes - plan.compute_copies - plan.float8_copies;
+  };
+  // Both copies of the input with its column amax, both of the logits' gradient.
+  EXPECT_EQ(head_moment(true) - head_moment(false),
+            2 * kTokens * kWidth + kWidth * 4 + 2 * kTokens * kWords);
+}
+
 TEST(MemoryPlan, AccumulationHoldsGradientsThroughTheSecondMicroBatch) {
   const DecoderConfig model = registry("llama3", "8B", {.n_layers = 4});
   const auto plan = [&](int64_t micro_batches) {
