@@ -48,13 +48,6 @@ void check_norm(const char* op, const at::Tensor& x, const at::Tensor& weight) {
               " and weight", weight.sizes(), " ", weight.scalar_type());
 }
 
-void check_fp32(const char* op, const char* name, const at::Tensor& tensor, int64_t count) {
-  TITAN_CHECK(
-      tensor.scalar_type() == at::kFloat && tensor.numel() == count && tensor.is_contiguous(), op,
-      ": expected ", name, " of ", count, " fp32 values, got ", tensor.sizes(), " ",
-      tensor.scalar_type());
-}
-
 RmsNormCopy rms_norm_cuda(const at::Tensor& x, const at::Tensor& weight, double eps,
                           bool with_column_amax) {
   RmsNormCopy result;

@@ -82,14 +82,10 @@ void check_matrix(const char* op, const char* name, const at::Tensor& tensor, co
   check_sixteens(op, "columns", tensor.size(1));
 }
 
-void check_statistics(const char* op, const at::Tensor& x,
-                      std::initializer_list<at::Tensor> statistics) {
-  for (const at::Tensor& tensor : statistics) {
-    TITAN_CHECK(
-        tensor.scalar_type() == at::kFloat && tensor.numel() == x.size(0) && tensor.is_contiguous(),
-        op, ": expected a mean and an rstd of ", x.size(0), " fp32 values, got ", tensor.sizes(),
-        " ", tensor.scalar_type());
-  }
+void check_statistics(const char* op, const at::Tensor& x, const at::Tensor& mean,
+                      const at::Tensor& rstd) {
+  check_fp32(op, "mean", mean, x.size(0));
+  check_fp32(op, "rstd", rstd, x.size(0));
 }
 
 RowCopy allocate_copy(const at::Tensor& x, WithCopy with_copy) {
@@ -129,7 +125,8 @@ Float8Tensor layer_norm_columns_cuda(const at::Tensor& x, const at::Tensor& mean
   ops::for_element_type(kOp, x, [&]<class T>() {
     check_matrix<T>(kOp, "x", x, x, kernels::kLayerNormMaxCols<T>);
     check_sixteens(kOp, "rows", x.size(0));
-    check_statistics(kOp, x, {mean, rstd});
+    check_statistics(kOp, x, mean, rstd);
+    check_fp32(kOp, "column_amax", column_amax, x.size(1));
     copy = allocate(x, x.size(1), x.size(0));
     kernels::layer_norm_columns<T>({.x = ops::elements<const T>(x),
                                     .mean = ops::elements<const float>(mean),
@@ -149,7 +146,7 @@ at::Tensor layer_norm_backward_cuda(const at::Tensor& dy, const at::Tensor& x,
   ops::for_element_type(kOp, x, [&]<class T>() {
     check_matrix<T>(kOp, "x", x, x, kernels::kLayerNormMaxCols<T>);
     check_matrix<T>(kOp, "dy", dy, x, kernels::kLayerNormMaxCols<T>);
-    check_statistics(kOp, x, {mean, rstd});
+    check_statistics(kOp, x, mean, rstd);
     kernels::layer_norm_backward<T>({.dy = ops::elements<const T>(dy),
                                      .x = ops::elements<const T>(x),
                                      .mean = ops::elements<const float>(mean),

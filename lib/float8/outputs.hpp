@@ -45,5 +45,12 @@ inline void check_sixteens(const char* op, const char* what, int64_t size) {
               size);
 }
 
+inline void check_fp32(const char* op, const char* name, const at::Tensor& tensor, int64_t count) {
+  TITAN_CHECK(
+      tensor.scalar_type() == at::kFloat && tensor.numel() == count && tensor.is_contiguous(), op,
+      ": expected ", name, " of ", count, " fp32 values, got ", tensor.sizes(), " ",
+      tensor.scalar_type());
+}
+
 }  // namespace titan::float8
 #endif

@@ -29,11 +29,12 @@ Device Device::cuda(int index) {
         status != cudaSuccess ? cudaGetErrorString(status) : concat(count, " visible").c_str(),
         "; set CUDA_VISIBLE_DEVICES= to run on the CPU"));
   }
-  const Chip chip = *visible_chip(index);
-  require_kernels(chip);
+  const std::optional<Chip> chip = visible_chip(index);
+  TITAN_CHECK(chip.has_value(), "CUDA device ", index, " does not say what it is");
+  require_kernels(*chip);
   c10::cuda::set_device(static_cast<c10::DeviceIndex>(index));
   Device device(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index)));
-  device.name_ = chip.name;
+  device.name_ = chip->name;
   device.plans_ = std::make_unique<MatmulPlans>();
   return device;
 }
