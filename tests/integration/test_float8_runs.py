@@ -39,7 +39,7 @@ def last_validation_loss(titan_train, dump, steps, every, *arguments, timeout):
     return statistics.mean(last), done.output
 
 
-def expect_like_bf16(titan_train, tmp_path, steps, every, timeout):
+def expect_like_bf16(titan_train, tmp_path, steps, every, within, timeout):
     plain, output = last_validation_loss(titan_train, tmp_path / "bf16", steps, every, timeout=timeout)
     assert "float8 matmuls" not in output
     for recipe in RECIPES:
@@ -48,18 +48,18 @@ def expect_like_bf16(titan_train, tmp_path, steps, every, timeout):
         assert "42 of 43 linears" in output
         # Four groups in each of six layers: Y and dX in float8, with rowwise dW too. Validation adds to them.
         assert matmuls_executed(output) > steps * 6 * 4 * (3 if recipe == "rowwise" else 2)
-        assert loss == pytest.approx(plain, rel=0.01), recipe
+        assert loss == pytest.approx(plain, rel=within), recipe
         assert loss != plain, recipe
 
 
 def test_60_steps_are_as_good_as_in_bf16(titan_train, tmp_path):
-    expect_like_bf16(titan_train, tmp_path, steps=60, every=5, timeout=300)
+    expect_like_bf16(titan_train, tmp_path, steps=60, every=5, within=0.002, timeout=300)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_500_steps_are_as_good_as_in_bf16(titan_train, tmp_path):
-    expect_like_bf16(titan_train, tmp_path, steps=500, every=10, timeout=500)
+    expect_like_bf16(titan_train, tmp_path, steps=500, every=10, within=0.01, timeout=500)
 
 
 # ---- What does not divide by 16 stays in bf16 ----

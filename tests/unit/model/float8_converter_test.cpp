@@ -64,7 +64,7 @@ TEST(Float8Converter, AutoFilterOfTheOtherRecipe) {
   DecoderConfig debug = registry("llama3", "debugmodel", {});
   EXPECT_EQ(
       reasons(convert(debug, {"auto_filter_small_kn"}, 8192, recipe))["layers.0.attention.wk"],
-      "N 256 and K 256 < 2048");
+      "K 256 and N 256 < 4096, one < 2048");
 }
 
 TEST(Float8Converter, SubstringsMatchAsUpstream) {

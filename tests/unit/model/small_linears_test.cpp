@@ -42,7 +42,7 @@ std::vector<Row> table() {
   return rows;
 }
 
-TEST(SmallLinears, NoConvertedSizeIsSlowerAndMostFasterOnesAreConverted) {
+TEST(SmallLinears, ConvertedSizesGainAndMostThatGainAreConverted) {
   using Size = std::pair<int64_t, int64_t>;  // K, N
   std::set<int64_t> tokens;
   std::map<Size, double> worst;  // over all M
@@ -58,7 +58,7 @@ TEST(SmallLinears, NoConvertedSizeIsSlowerAndMostFasterOnesAreConverted) {
     const auto [k, n] = size;
     const std::string reason = too_small_for_float8(Float8Recipe::kRowwiseWithGwHp, k, n);
     if (reason.empty()) {
-      EXPECT_GE(speedup, 1.0) << "K " << k << ", N " << n;
+      EXPECT_GE(speedup, 1.05) << "K " << k << ", N " << n;
     }
     faster += speedup >= 1.0;
     converted += reason.empty();
