@@ -56,7 +56,9 @@ at::Tensor HostCopies::host_copy(Kind kind, const at::Tensor& tensor, size_t slo
   }
 #if TITAN_CUDA
   if (kind == Kind::kPinned && tensor.is_cuda()) {
-    if (!host.defined() || host.sizes() != tensor.sizes()) host = pinned_like(tensor);
+    const bool fits = host.defined() && host.sizes() == tensor.sizes() &&
+                      host.scalar_type() == tensor.scalar_type();
+    if (!fits) host = pinned_like(tensor);
     host.copy_(tensor, /*non_blocking=*/true);
     return host;
   }

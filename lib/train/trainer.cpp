@@ -143,7 +143,6 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_)
       results(device),
       schedule(titan::schedule(job)) {
   log_model(job, plan, device.name(), memory.capacity_line());
-  if (!job.debug.seed) log::info(concat("debug.seed is not set: initial weights from seed ", seed));
   sharder.initialise(seed);
   if (std::optional<ResumeState> resume = checkpoints.load()) {
     completed_steps = resume->step;
@@ -153,6 +152,7 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_)
     if (resume->seed && !job.debug.seed) seed = *resume->seed;  // goes on as the run began
   }
   optimizer.set_seed(seed);
+  if (!job.debug.seed) log::info(concat("debug.seed is not set: the run's seed is ", seed));
   log::info(loader->describe());
   if (job.validation.enable) {
     DataConfig data = validation_data_config(job, model);
