@@ -100,7 +100,7 @@ TEST(CheckSupported, ListsEverythingAtOnceWithPlaces) {
 
 TEST(CheckSupported, ManyRanks) {
   const JobConfig job;
-  EXPECT_THAT(input_error([&] { check_supported(job, 8); }), HasSubstr("8 ranks"));
+  EXPECT_THAT(input_error([&] { check_supported(job, 8); }), HasSubstr("8 processes are not supported yet"));
 }
 
 TEST(CheckConsistent, GlobalBatch) {
