@@ -85,21 +85,23 @@ class GzipStream : public CompressedStream {
     capacity = std::min(capacity, size_t{1} << 30);  // zlib counts in unsigned int
     size_t written = 0;
     while (written == 0) {
-      if (!fill()) {
-        if (inside_member_) fail_cut_short();
-        return 0;
-      }
+      // At the end of the file the decoder may still hold output, or an error.
+      const bool more_input = fill();
+      if (!more_input && !inside_member_) return 0;
       state_.next_in = reinterpret_cast<Bytef*>(buffer_.data() + used_);
       state_.avail_in = static_cast<uInt>(filled_ - used_);
       state_.next_out = reinterpret_cast<Bytef*>(out);
       state_.avail_out = static_cast<uInt>(capacity);
       inside_member_ = true;
-      int result = inflate(&state_, Z_NO_FLUSH);
+      const int result = inflate(&state_, Z_NO_FLUSH);
+      used_ = filled_ - state_.avail_in;
+      written = capacity - state_.avail_out;
+      if (!more_input && written == 0 && (result == Z_OK || result == Z_BUF_ERROR)) {
+        fail_cut_short();
+      }
       if (result != Z_OK && result != Z_STREAM_END) {
         fail_corrupt(state_.msg ? state_.msg : kSenseless);
       }
-      used_ = filled_ - state_.avail_in;
-      written = capacity - state_.avail_out;
       if (result == Z_STREAM_END) {
         inside_member_ = false;
         inflateReset(&state_);
