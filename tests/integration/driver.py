@@ -69,6 +69,15 @@ def tensors(step_folder):
     return found
 
 
+def assert_bitwise_equal(one, other):
+    """Of two results of tensors()."""
+    import numpy
+
+    assert one.keys() == other.keys() and one
+    for name in one:
+        numpy.testing.assert_array_equal(one[name].view(numpy.uint8), other[name].view(numpy.uint8), err_msg=str(name))
+
+
 def files_below(folder):
     folder = pathlib.Path(folder)
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())

@@ -8,8 +8,7 @@ import sys
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
-from driver import BUILD, DEBUG_JOB, ROOT, SMALL, losses, tensors
-from test_resume import assert_bitwise_equal
+from driver import BUILD, DEBUG_JOB, ROOT, SMALL, assert_bitwise_equal, losses, tensors
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,

@@ -1,18 +1,11 @@
 """A run that stops and goes on gives the bits of one that never stopped."""
 import json
 
-import numpy
 import pytest
-from driver import DEBUG_JOB, SMALL, losses, step_records, tensors
+from driver import DEBUG_JOB, SMALL, assert_bitwise_equal, losses, step_records, tensors
 
 COMMON = (*SMALL, "--debug.seed", 7, "--debug.deterministic", "--lr_scheduler.total_steps", 20,
           "--checkpoint.interval", 5)  # fmt: skip
-
-
-def assert_bitwise_equal(one, other):
-    assert one.keys() == other.keys() and one
-    for name in one:
-        numpy.testing.assert_array_equal(one[name].view(numpy.uint8), other[name].view(numpy.uint8), err_msg=str(name))
 
 
 VARIANTS = {
