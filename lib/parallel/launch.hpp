@@ -13,6 +13,13 @@ struct Launch {
   int64_t rank = 0;
   int64_t world_size = 1;
   int64_t local_rank = 0;  // among the processes of this host
+  int64_t local_world_size = 1;
+
+  // The key-value store through which the ranks meet.
+  std::string store_address = {};
+  int64_t store_port = 0;
+  bool launcher_hosts_store = false;  // else rank 0 does
+  std::string store_prefix = {};      // of this attempt's keys: torchrun's restarts share the store
 };
 
 // The value of an environment variable, or null: std::getenv.

@@ -1,0 +1,31 @@
+#include "lib/parallel/mesh.hpp"
+
+#include "lib/base/error.hpp"
+
+namespace titan {
+namespace {
+
+// The ranks with this one's coordinates but for one axis, whose neighbours lie `stride` apart.
+std::vector<int64_t> line_through(int64_t rank, int64_t stride, int64_t count) {
+  const int64_t first = rank - rank / stride % count * stride;
+  std::vector<int64_t> ranks;
+  for (int64_t i = 0; i < count; ++i) ranks.push_back(first + i * stride);
+  return ranks;
+}
+
+}  // namespace
+
+Mesh make_mesh(const MeshShape& shape, World& world) {
+  TITAN_CHECK(shape.size() == world.size(), "a mesh of ", shape.size(), " ranks in a world of ",
+              world.size());
+  const int64_t rank = world.rank();
+  Mesh mesh{shape, {}, {}, {}, {}};
+  mesh.world = world.group("world", line_through(rank, 1, shape.size()));
+  mesh.dp_replicate = world.group(
+      "dp_replicate", line_through(rank, shape.dp_shard * shape.tp, shape.dp_replicate));
+  mesh.dp_shard = world.group("dp_shard", line_through(rank, shape.tp, shape.dp_shard));
+  mesh.tp = world.group("tp", line_through(rank, 1, shape.tp));
+  return mesh;
+}
+
+}  // namespace titan

@@ -1,0 +1,274 @@
+#include "lib/parallel/world.hpp"
+
+#include <ATen/ATen.h>
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <map>
+#include <torch/csrc/distributed/c10d/HashStore.hpp>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#if TITAN_CUDA
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+#endif
+
+#include "lib/base/error.hpp"
+#include "lib/parallel/members.hpp"
+
+namespace titan {
+namespace {
+
+using Milliseconds = std::chrono::milliseconds;
+using StorePointer = c10::intrusive_ptr<c10d::Store>;
+
+// This host's address on the way to the store: what other hosts can reach it by. Empty if unknown.
+std::string own_address(const std::string& store_address, int port) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_DGRAM;
+  addrinfo* found = nullptr;
+  if (getaddrinfo(store_address.c_str(), std::to_string(port).c_str(), &hints, &found) != 0) {
+    return {};
+  }
+  std::string address;
+  const int socket_ = socket(found->ai_family, SOCK_DGRAM, 0);  // connecting it sends nothing
+  sockaddr_storage own{};
+  socklen_t size = sizeof own;
+  char text[NI_MAXHOST];
+  if (socket_ >= 0 && connect(socket_, found->ai_addr, found->ai_addrlen) == 0 &&
+      getsockname(socket_, reinterpret_cast<sockaddr*>(&own), &size) == 0 &&
+      getnameinfo(reinterpret_cast<sockaddr*>(&own), size, text, sizeof text, nullptr, 0,
+                  NI_NUMERICHOST) == 0) {
+    address = text;
+  }
+  if (socket_ >= 0) close(socket_);
+  freeaddrinfo(found);
+  return address;
+}
+
+bool is_loopback(const std::string& address) {
+  return address.starts_with("127.") || address == "::1";
+}
+
+// Waits until every rank has been here.
+void meet(c10d::Store& store, int64_t rank, int64_t size, const std::string& where,
+          std::chrono::seconds timeout) {
+  std::vector<std::string> keys;
+  for (int64_t other = 0; other < size; ++other) keys.push_back(concat("arrived/", other));
+  store.set(keys[static_cast<size_t>(rank)], std::vector<uint8_t>{1});
+  try {
+    store.wait(keys, timeout);
+  } catch (const std::exception&) {
+    std::string missing;
+    for (int64_t other = 0; other < size; ++other) {
+      if (!store.check({keys[static_cast<size_t>(other)]})) missing += concat(" ", other);
+    }
+    throw InputError(concat("rank ", rank, ": after ", timeout.count(),
+                            " s (comm.init_timeout_seconds) these of the ", size,
+                            " ranks have not come to ", where, ":", missing,
+                            "; look at their logs, and whether every host can reach that address"));
+  }
+}
+
+class GlooHostGroup final : public HostGroup {
+ public:
+  explicit GlooHostGroup(c10::intrusive_ptr<c10d::Backend> backend)
+      : backend_(std::move(backend)) {}
+
+  int64_t rank() const override { return backend_->getRank(); }
+  int64_t size() const override { return backend_->getSize(); }
+
+  std::vector<std::string> exchange(std::string message) override {
+    const at::Tensor sizes =
+        gather(at::full({1}, static_cast<int64_t>(message.size()), at::TensorOptions(at::kLong)));
+    const int64_t longest = std::max<int64_t>(sizes.max().item<int64_t>(), 1);
+    at::Tensor padded = at::zeros({longest}, at::TensorOptions(at::kByte));
+    std::memcpy(padded.mutable_data_ptr(), message.data(), message.size());
+    const at::Tensor all = gather(padded);
+    std::vector<std::string> messages;
+    for (int64_t i = 0; i < size(); ++i) {
+      const auto* bytes = static_cast<const char*>(all.const_data_ptr()) + i * longest;
+      messages.emplace_back(bytes, sizes.const_data_ptr<int64_t>()[i]);
+    }
+    return messages;
+  }
+
+ private:
+  at::Tensor gather(at::Tensor own) {
+    at::Tensor all = at::empty({size() * own.numel()}, own.options());
+    backend_->_allgather_base(all, own)->wait();
+    return all;
+  }
+
+  c10::intrusive_ptr<c10d::Backend> backend_;
+};
+
+}  // namespace
+
+struct World::Parts {
+  StorePointer store;
+  int64_t rank = 0, size = 1;
+  at::Device device = at::kCPU;
+  Milliseconds timeout{};
+  std::shared_ptr<gloo::transport::Device> gloo_device;
+  std::vector<c10::intrusive_ptr<c10d::Backend>> backends = {};  // in order of creation
+  std::map<std::vector<int64_t>, Group> groups = {};             // by ranks: made once
+
+  c10::intrusive_ptr<c10d::Backend> gloo(const std::string& name,
+                                         const std::vector<int64_t>& ranks);
+  c10::intrusive_ptr<c10d::Backend> nccl(const std::string& name,
+                                         const std::vector<int64_t>& ranks);
+
+  int position(const std::vector<int64_t>& ranks) const {
+    const auto found = std::find(ranks.begin(), ranks.end(), rank);
+    TITAN_CHECK(found != ranks.end(), "rank ", rank, " is not of the group");
+    return static_cast<int>(found - ranks.begin());
+  }
+};
+
+c10::intrusive_ptr<c10d::Backend> World::Parts::gloo(const std::string& name,
+                                                     const std::vector<int64_t>& ranks) {
+  auto options = c10d::ProcessGroupGloo::Options::create();
+  options->timeout = timeout;
+  options->devices.push_back(gloo_device);
+  auto backend = c10::make_intrusive<c10d::ProcessGroupGloo>(
+      c10::make_intrusive<c10d::PrefixStore>(concat(name, "/", ranks.front()), store),
+      position(ranks), static_cast<int>(ranks.size()), options);
+  backends.push_back(backend);
+  return backend;
+}
+
+#if TITAN_CUDA
+c10::intrusive_ptr<c10d::Backend> World::Parts::nccl(const std::string& name,
+                                                     const std::vector<int64_t>& ranks) {
+  auto options = c10d::ProcessGroupNCCL::Options::create(/*is_high_priority_stream=*/true);
+  options->timeout = timeout;
+  options->group_name = name;
+  for (const int64_t member : ranks) {
+    options->global_ranks_in_group.push_back(static_cast<uint64_t>(member));
+  }
+  auto backend = c10::make_intrusive<c10d::ProcessGroupNCCL>(
+      c10::make_intrusive<c10d::PrefixStore>(concat(name, "/", ranks.front()), store),
+      position(ranks), static_cast<int>(ranks.size()), options);
+  backend->setBoundDeviceId(device);
+  backend->eagerConnectSingleDevice(device);  // what is wrong with the network shows at once
+  backends.push_back(backend);
+  return backend;
+}
+#else
+c10::intrusive_ptr<c10d::Backend> World::Parts::nccl(const std::string&,
+                                                     const std::vector<int64_t>&) {
+  throw Error("this build has no CUDA");
+}
+#endif
+
+World::World() = default;
+World::World(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+World::World(World&&) noexcept = default;
+World& World::operator=(World&&) noexcept = default;
+
+World::World(const Launch& launch, const ops::Device& device, std::chrono::seconds timeout) {
+  if (launch.world_size == 1) return;
+  const std::string where = concat(launch.store_address, ":", launch.store_port);
+  c10d::TCPStoreOptions options;
+  options.port = static_cast<uint16_t>(launch.store_port);
+  options.isServer = !launch.launcher_hosts_store && launch.rank == 0;
+  options.multiTenant = options.isServer;
+  options.waitWorkers = false;  // meet() says who is missing
+  options.timeout = timeout;
+  c10::intrusive_ptr<c10d::TCPStore> tcp;
+  try {
+    tcp = c10::make_intrusive<c10d::TCPStore>(launch.store_address, options);
+  } catch (const c10::Error& error) {
+    throw InputError(concat("rank ", launch.rank, ": cannot ",
+                            options.isServer ? "open the ranks' meeting point at "
+                                             : "reach the ranks' meeting point at ",
+                            where, " (MASTER_ADDR:MASTER_PORT): ", error.what_without_backtrace(),
+                            options.isServer ? "; is the port in use? Choose another one"
+                                             : "; does rank 0 run, and is the address right?"));
+  }
+  // What an earlier attempt left would make every group of this one dump and abort.
+  if (launch.rank == 0) tcp->deleteKey("exception_dump");
+  auto store = c10::make_intrusive<c10d::PrefixStore>(launch.store_prefix, tcp);
+  meet(*store, launch.rank, launch.world_size, where, timeout);
+
+  std::string address = own_address(launch.store_address, static_cast<int>(launch.store_port));
+  // A host's own name may lead to its loopback, which other hosts cannot reach.
+  const bool one_host = launch.local_world_size == launch.world_size;
+  if (!one_host && is_loopback(address)) address.clear();
+  const char* interface = std::getenv("GLOO_SOCKET_IFNAME");
+  std::shared_ptr<gloo::transport::Device> gloo_device =
+      interface != nullptr ? c10d::ProcessGroupGloo::createDeviceForInterface(interface)
+      : !address.empty()   ? c10d::ProcessGroupGloo::createDeviceForHostname(address)
+                           : c10d::ProcessGroupGloo::createDefaultDevice();
+  parts_ = std::make_unique<Parts>(Parts{.store = store,
+                                         .rank = launch.rank,
+                                         .size = launch.world_size,
+                                         .device = device.torch(),
+                                         .timeout = timeout,
+                                         .gloo_device = std::move(gloo_device)});
+}
+
+std::vector<World> World::threads(int64_t size) {
+  std::vector<World> worlds;
+  if (size == 1) {
+    worlds.emplace_back();
+    return worlds;
+  }
+  auto store = c10::make_intrusive<c10d::HashStore>();
+  for (int64_t rank = 0; rank < size; ++rank) {
+    worlds.push_back(World(std::make_unique<Parts>(
+        Parts{.store = store,
+              .rank = rank,
+              .size = size,
+              .timeout = std::chrono::seconds(60),
+              .gloo_device = c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1")})));
+  }
+  return worlds;
+}
+
+World::~World() {
+  if (!parts_) return;
+  if (std::uncaught_exceptions() > 0) {
+    for (auto& backend : parts_->backends) (void)backend.release();
+    (void)parts_->store.release();
+    return;
+  }
+  // With the last one first: all ranks made them in one order.
+  for (auto backend = parts_->backends.rbegin(); backend != parts_->backends.rend(); ++backend) {
+    (*backend)->shutdown();
+  }
+}
+
+int64_t World::rank() const { return parts_ ? parts_->rank : 0; }
+int64_t World::size() const { return parts_ ? parts_->size : 1; }
+
+Group World::group(const std::string& name, const std::vector<int64_t>& ranks) {
+  if (ranks.size() == 1) return {};
+  Group& group = parts_->groups[ranks];
+  if (!group.members_) {
+    group.members_ = std::make_shared<Group::Members>(Group::Members{
+        parts_->device.is_cuda() ? parts_->nccl(name, ranks) : parts_->gloo(name, ranks)});
+  }
+  return group;
+}
+
+std::unique_ptr<HostGroup> World::host_group(const std::string& name) {
+  if (!parts_) return std::make_unique<HostGroup>();
+  std::vector<int64_t> all;
+  for (int64_t other = 0; other < parts_->size; ++other) all.push_back(other);
+  return std::make_unique<GlooHostGroup>(parts_->gloo(concat("host/", name), all));
+}
+
+void World::set_timeout(std::chrono::seconds timeout) {
+  if (!parts_) return;
+  parts_->timeout = timeout;
+  for (auto& backend : parts_->backends) backend->setTimeout(timeout);
+}
+
+}  // namespace titan
