@@ -1,5 +1,7 @@
-// How this process was started: its place among those that train together. Looked for in this
-// order: torchrun's variables, those of a SLURM step (srun), Open MPI's (mpirun); else one process.
+// How this process was started: its place among those that train together, and where they meet.
+// Looked for in this order: torchrun's variables, Open MPI's (mpirun), Hydra's (mpiexec of MPICH
+// and Intel MPI), those of a SLURM step (srun); else one process. SLURM comes last, since inside an
+// allocation mpirun starts its daemons by srun.
 #pragma once
 
 #include <cstdint>
@@ -9,23 +11,29 @@
 namespace titan {
 
 struct Launch {
-  std::string launcher;  // "torchrun", "srun", "mpirun"; empty: none of them
+  std::string launcher;  // "torchrun", "mpirun", "mpiexec", "srun"; empty: none of them
   int64_t rank = 0;
   int64_t world_size = 1;
   int64_t local_rank = 0;  // among the processes of this host
   int64_t local_world_size = 1;
 
-  // The key-value store through which the ranks meet.
-  std::string store_address = {};
+  // The key-value store through which more than one rank meet: rank 0 serves it on its host, or the
+  // launcher does, and then rank 0 is a client as all others.
+  std::string store_address = {};  // empty: one rank
   int64_t store_port = 0;
-  bool launcher_hosts_store = false;  // else rank 0 does
-  std::string store_prefix = {};      // of this attempt's keys: torchrun's restarts share the store
+  bool launcher_hosts_store = false;
+  // Of every key: "<run id>/attempt_<restarts>". torchrun's store outlives a restart, with its
+  // keys.
+  std::string store_prefix = {};
+
+  std::string error_file = {};  // where torchrun looks for what went wrong; empty: nowhere
 };
 
 // The value of an environment variable, or null: std::getenv.
 using Environment = std::function<const char*(const char* name)>;
 
-// Throws InputError where a variable is missing, is no number, or does not fit the others.
+// Throws InputError where a variable is missing, cannot be read or does not fit the others; it says
+// what to set.
 Launch find_launch(const Environment& environment);
 
 }  // namespace titan
