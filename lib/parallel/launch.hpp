@@ -11,7 +11,7 @@
 namespace titan {
 
 struct Launch {
-  std::string launcher;  // "torchrun", "mpirun", "mpiexec", "srun"; empty: none of them
+  std::string launcher = {};  // "torchrun", "mpirun", "mpiexec", "srun"; empty: none of them
   int64_t rank = 0;
   int64_t world_size = 1;
   int64_t local_rank = 0;  // among the processes of this host
@@ -22,8 +22,7 @@ struct Launch {
   std::string store_address = {};  // empty: one rank
   int64_t store_port = 0;
   bool launcher_hosts_store = false;
-  // Of every key: "<run id>/attempt_<restarts>". torchrun's store outlives a restart, with its
-  // keys.
+  // Of every key: "<run id>/attempt_<restarts>", since torchrun's store lives on over a restart.
   std::string store_prefix = {};
 
   std::string error_file = {};  // where torchrun looks for what went wrong; empty: nowhere
