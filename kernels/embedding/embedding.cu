@@ -8,8 +8,8 @@
 // zeroed and summed in the same pass:
 //
 //   positions, sorted by token   [ 5 9 | 0 1 7 | 3 | ... ]
-//   starts                         ^v=0  ^v=1    ^v=3 (v=2 does not occur: starts[2] == starts[3])
-//   block v                      dweight[v] = dx[positions[starts[v]]] + ..., columns over threads
+//   starts                         ^r=0  ^r=1    ^r=3 (r=2 does not occur: starts[2] == starts[3])
+//   block r                      dweight[r] = dx[positions[starts[r]]] + ..., columns over threads
 #include "kernels/common/cuda_check.hpp"
 #include "kernels/common/quad.cuh"
 #include "kernels/embedding/embedding.hpp"
@@ -30,11 +30,13 @@ __global__ void __launch_bounds__(kForwardThreads)
     embedding_forward_kernel(const EmbeddingForward<T> p, int64_t row_length) {
   const int64_t position = blockIdx.x;
   const int32_t token = p.tokens[position];
+  const int64_t row = token - p.first;
+  const bool here = row >= 0 && row < p.rows;
   const bool valid = token >= 0 && token < p.vocabulary;
-  const Unit* source = reinterpret_cast<const Unit*>(p.weight) + (valid ? token : 0) * row_length;
+  const Unit* source = reinterpret_cast<const Unit*>(p.weight) + (here ? row : 0) * row_length;
   Unit* target = reinterpret_cast<Unit*>(p.out) + position * row_length;
-  Unit invalid;
-  memset(&invalid, 0xff, sizeof(Unit));  // all bits set are a NaN in bf16 and fp32
+  Unit other;
+  memset(&other, valid ? 0 : 0xff, sizeof(Unit));  // all bits set are a NaN in bf16 and fp32
 
   constexpr int kStride = kForwardThreads * kForwardVectors;
   for (int64_t start = threadIdx.x; start < row_length; start += kStride) {
@@ -42,7 +44,7 @@ __global__ void __launch_bounds__(kForwardThreads)
 #pragma unroll
     for (int k = 0; k < kForwardVectors; ++k) {
       const int64_t i = start + k * kForwardThreads;
-      units[k] = valid && i < row_length ? source[i] : invalid;
+      units[k] = here && i < row_length ? source[i] : other;
     }
 #pragma unroll
     for (int k = 0; k < kForwardVectors; ++k) {
@@ -82,15 +84,15 @@ __device__ void add_rows(float (&sum)[kWidth], const Gradient* dx_column, int64_
 template <class Gradient, class Weight, int kWidth>
 __global__ void __launch_bounds__(kBackwardThreads)
     embedding_backward_kernel(const EmbeddingBackward<Gradient, Weight> p) {
-  const int64_t token = blockIdx.x;
-  const int32_t begin = p.starts[token];
-  const int32_t count = p.starts[token + 1] - begin;
+  const int64_t row = blockIdx.x;
+  const int32_t begin = p.starts[row];
+  const int32_t count = p.starts[row + 1] - begin;
   if (count == 0 && p.accumulate) return;
 
   const int64_t thread = static_cast<int64_t>(blockIdx.y) * kBackwardThreads + threadIdx.x;
   const int64_t stride = static_cast<int64_t>(gridDim.y) * kBackwardThreads * kWidth;
   for (int64_t column = thread * kWidth; column < p.width; column += stride) {
-    Weight* dweight = p.dweight + token * p.width + column;
+    Weight* dweight = p.dweight + row * p.width + column;
     float sum[kWidth] = {};
     add_rows(sum, p.dx + column, p.width, p.positions + begin, count);
     if (p.accumulate) {
@@ -105,7 +107,7 @@ __global__ void __launch_bounds__(kBackwardThreads)
 template <class Gradient, class Weight, int kWidth>
 void launch_backward(const EmbeddingBackward<Gradient, Weight>& p, cudaStream_t stream) {
   constexpr int64_t kColumns = int64_t{kBackwardThreads} * kBackwardQuads * kWidth;
-  const dim3 grid(static_cast<unsigned>(p.vocabulary),
+  const dim3 grid(static_cast<unsigned>(p.rows),
                   static_cast<unsigned>((p.width + kColumns - 1) / kColumns));
   embedding_backward_kernel<Gradient, Weight, kWidth><<<grid, kBackwardThreads, 0, stream>>>(p);
   check_launch("embedding_backward");
@@ -132,7 +134,7 @@ void embedding_forward(const EmbeddingForward<T>& p, cudaStream_t stream) {
 
 template <class Gradient, class Weight>
 void embedding_backward(const EmbeddingBackward<Gradient, Weight>& p, cudaStream_t stream) {
-  if (p.vocabulary == 0 || p.width == 0) return;
+  if (p.rows == 0 || p.width == 0) return;
   if (p.width % kQuad == 0 && quad_aligned(p.dx) && quad_aligned(p.dweight)) {
     launch_backward<Gradient, Weight, kQuad>(p, stream);
   } else {

@@ -80,11 +80,13 @@ TITAN_HOST_DEVICE inline double normal_quantile(double p) {
   return centred < 0.0 ? -magnitude : magnitude;
 }
 
-TITAN_HOST_DEVICE inline PhiloxBlock initial_bits(uint64_t seed, uint64_t stream, int64_t block) {
-  const auto position = static_cast<uint64_t>(block);
-  return philox({{static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32),
-                  static_cast<uint32_t>(stream), static_cast<uint32_t>(stream >> 32)}},
-                seed);
+TITAN_HOST_DEVICE inline uint32_t initial_bits(uint64_t seed, uint64_t stream, int64_t index) {
+  const auto block = static_cast<uint64_t>(index / 4);
+  const PhiloxBlock bits =
+      philox({{static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32),
+               static_cast<uint32_t>(stream), static_cast<uint32_t>(stream >> 32)}},
+             seed);
+  return bits.words[index % 4];
 }
 
 TITAN_HOST_DEVICE inline double initial_value(const InitialDistribution& d, uint32_t bits) {

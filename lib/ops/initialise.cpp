@@ -45,25 +45,21 @@ kernels::InitialDistribution distribution(const Initializer& initializer) {
   return result;
 }
 
-struct Block {
+// What an element's value is a function of, besides its place in the block.
+struct Draw {
   kernels::InitialDistribution distribution;
   uint64_t seed;
   uint64_t stream;
-  int64_t first_index;
 };
 
 template <class T>
-void fill_cpu(const at::Tensor& out, const Block& block) {
+void fill_cpu(const at::Tensor& out, const Draw& draw, const TensorBlock& block) {
   T* values = out.data_ptr<T>();
   constexpr int64_t kGrain = 4 * 1024;
   at::parallel_for(0, out.numel(), kGrain, [&](int64_t begin, int64_t end) {
-    const int64_t last = block.first_index + end;
-    for (int64_t index = block.first_index + begin; index < last;) {
-      const kernels::PhiloxBlock bits = kernels::initial_bits(block.seed, block.stream, index / 4);
-      do {
-        const double value = kernels::initial_value(block.distribution, bits.words[index % 4]);
-        values[index - block.first_index] = static_cast<T>(value);
-      } while (++index < last && index % 4 != 0);
+    for (int64_t i = begin; i < end; ++i) {
+      const uint32_t bits = kernels::initial_bits(draw.seed, draw.stream, block.index(i));
+      values[i] = static_cast<T>(kernels::initial_value(draw.distribution, bits));
     }
   });
 }
@@ -71,32 +67,32 @@ void fill_cpu(const at::Tensor& out, const Block& block) {
 }  // namespace
 
 void initialise_(at::Tensor out, const Initializer& initializer, uint64_t seed,
-                 std::string_view parameter_name, int64_t first_global_index) {
-  TITAN_CHECK(out.is_contiguous() && first_global_index >= 0,
-              "initialise_: expected a contiguous block and an index from 0, got sizes ",
-              out.sizes(), ", strides ", out.strides(), ", index ", first_global_index);
-  const Block block{distribution(initializer), seed, parameter_stream(parameter_name),
-                    first_global_index};
+                 std::string_view parameter_name, const TensorBlock& block) {
+  TITAN_CHECK(out.is_contiguous() && block.fits(out.numel()),
+              "initialise_: expected a contiguous block of whole rows, got sizes ", out.sizes(),
+              ", strides ", out.strides(), " for rows of ", block.row_length, " every ",
+              block.row_stride, " elements from ", block.first_index);
+  const Draw draw{distribution(initializer), seed, parameter_stream(parameter_name)};
 #if TITAN_CUDA
   if (out.is_cuda()) {
     return for_element_type("initialise_", out, [&]<class T>() {
       kernels::initialise<T>({.out = elements<T>(out),
                               .count = out.numel(),
-                              .distribution = block.distribution,
-                              .seed = block.seed,
-                              .stream = block.stream,
-                              .first_index = block.first_index},
+                              .distribution = draw.distribution,
+                              .seed = draw.seed,
+                              .stream = draw.stream,
+                              .block = block},
                              current_stream());
     });
   }
 #endif
   switch (out.scalar_type()) {
     case at::kFloat:
-      return fill_cpu<float>(out, block);
+      return fill_cpu<float>(out, draw, block);
     case at::kBFloat16:
-      return fill_cpu<at::BFloat16>(out, block);
+      return fill_cpu<at::BFloat16>(out, draw, block);
     case at::kDouble:
-      return fill_cpu<double>(out, block);
+      return fill_cpu<double>(out, draw, block);
     default:
       throw Error(concat("initialise_: expected bf16, fp32 or fp64, got ", out.scalar_type()));
   }

@@ -8,7 +8,11 @@
 #include <cstdint>
 #include <string_view>
 
+#include "kernels/common/tensor_block.hpp"
+
 namespace titan::ops {
+
+using kernels::TensorBlock;
 
 struct Initializer {
   enum class Kind { kConstant, kNormal, kTruncatedNormal };
@@ -18,10 +22,10 @@ struct Initializer {
   double low = -2.0, high = 2.0;  // truncated normal: the absolute cut, not in units of std
 };
 
-// Fills out, a contiguous block (fp32 or bf16; CPU only: fp64) of the parameter's elements
-// first_global_index, first_global_index + 1, ... On CUDA it enqueues on the current stream; on the
-// CPU it uses ATen's threads. Throws titan::Error for other dtypes and an empty range of values.
+// Fills out (fp32 or bf16; CPU only: fp64), contiguous, which is `block` of the whole parameter. On
+// CUDA it enqueues on the current stream; on the CPU it uses ATen's threads. Throws titan::Error
+// for other dtypes, an empty range of values and a block that is not whole rows.
 void initialise_(at::Tensor out, const Initializer& initializer, uint64_t seed,
-                 std::string_view parameter_name, int64_t first_global_index);
+                 std::string_view parameter_name, const TensorBlock& block);
 
 }  // namespace titan::ops

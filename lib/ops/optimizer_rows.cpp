@@ -156,17 +156,23 @@ void add_gradient_norm(std::vector<Op>& table) {
                    .cases = cases(2, inputs)});
 }
 
-// Row 0 starts at an index that no Philox block starts at.
-void add_initialise(std::vector<Op>& table) {
-  const auto values = [](const at::Tensor& like, at::ScalarType type, at::Device device) {
+// From an index that no Philox block starts at: consecutive elements, or `columns`, the left part
+// of a matrix with an odd number of columns.
+void add_initialise(std::vector<Op>& table, const std::string& name, bool columns) {
+  const auto values = [=](const at::Tensor& like, at::ScalarType type, at::Device device) {
     at::Tensor out = at::empty(like.sizes(), at::TensorOptions().device(device).dtype(type));
-    initialise_(out, {.kind = Initializer::Kind::kTruncatedNormal, .std = 1.5}, 42, "w", 4097);
+    TensorBlock block{.first_index = 4097};
+    if (columns) {
+      block.row_length = like.size(1);
+      block.row_stride = 2 * like.size(1) + 1;
+    }
+    initialise_(out, {.kind = Initializer::Kind::kTruncatedNormal, .std = 1.5}, 42, "w", block);
     return out;
   };
   const auto inputs = [](const Size& size, at::Device device, at::ScalarType dtype) {
     return Tensors{at::empty({size.rows, size.cols}, device).fill_(0.0).to(dtype)};
   };
-  Op op{.name = "initialise",
+  Op op{.name = name,
         .fused =
             [=](const Tensors& in) {
               return Tensors{values(in[0], in[0].scalar_type(), in[0].device())};
@@ -188,7 +194,8 @@ void optimizer_rows(std::vector<Op>& table) {
   add_adamw(table, "adamw_narrow", State::kNarrow);
   add_adamw(table, "adamw_bf16_moments", State::kBfloat16Moments);
   add_gradient_norm(table);
-  add_initialise(table);
+  add_initialise(table, "initialise", false);
+  add_initialise(table, "initialise_columns", true);
 }
 
 }  // namespace titan::ops

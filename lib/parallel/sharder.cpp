@@ -49,7 +49,7 @@ void Sharder::initialise(uint64_t seed) {
     for (size_t index = 0; index < parameter->members.size(); ++index) {
       const ParameterMember& member = parameter->members[index];
       ops::initialise_(parameter->member_rows(parameter->master, index), member.initializer, seed,
-                       member.name, /*first_global_index=*/0);
+                       member.name, ops::TensorBlock{});
     }
   }
   refresh_compute();

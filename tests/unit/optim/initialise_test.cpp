@@ -22,7 +22,7 @@ at::Tensor initialised(int64_t count, const Initializer& initializer, uint64_t s
                        std::string_view name = "w", int64_t first = 0,
                        at::ScalarType dtype = at::kFloat) {
   at::Tensor out = at::full({count}, std::nan(""), dtype);
-  initialise_(out, initializer, seed, name, first);
+  initialise_(out, initializer, seed, name, {.first_index = first});
   return out;
 }
 
@@ -94,6 +94,58 @@ TEST(Initialise, AShardEqualsTheSliceOfTheWhole) {
           << first << " " << count;
     }
   }
+}
+
+// [rows, columns] at (row, column).
+struct Part {
+  int64_t row, column, rows, columns;
+};
+
+at::Tensor cut(const at::Tensor& whole, const Part& part) {
+  return whole.narrow(0, part.row, part.rows).narrow(1, part.column, part.columns);
+}
+
+TEST(Initialise, ABlockOfAnyKindEqualsTheCutOfTheWhole) {
+  constexpr int64_t kRows = 12, kColumns = 18;
+  const Part parts[] = {{0, 0, 12, 18}, {3, 0, 4, 18}, {0, 0, 12, 9},  {0, 9, 12, 9},
+                        {6, 12, 6, 6},  {5, 7, 3, 5},  {11, 17, 1, 1}, {2, 5, 1, 13},
+                        {4, 3, 8, 1},   {4, 8, 0, 10}, {0, 1, 12, 16}};
+  for (at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kDouble}) {
+    const at::Tensor whole = initialised(kRows * kColumns, kNormal, 7, "w", 0, dtype);
+    for (const Part& part : parts) {
+      at::Tensor out = at::full({part.rows, part.columns}, std::nan(""), dtype);
+      initialise_(out, kNormal, 7, "w",
+                  {.first_index = part.row * kColumns + part.column,
+                   .row_length = part.columns,
+                   .row_stride = kColumns});
+      EXPECT_TRUE(at::equal(out, cut(whole.view({kRows, kColumns}), part)))
+          << dtype << ", " << out.sizes() << " at " << part.row << ", " << part.column;
+    }
+  }
+}
+
+TEST(Initialise, ShardsOfTwoMeshesMakeTheSameWhole) {
+  // Four ranks by rows, and two by columns of two by rows.
+  constexpr int64_t kRows = 8, kColumns = 10;
+  at::Tensor by_rows = at::empty({kRows, kColumns}), by_both = at::empty({kRows, kColumns});
+  const auto fill = [&](at::Tensor& whole, const Part& part) {
+    at::Tensor out = at::empty({part.rows, part.columns});
+    initialise_(out, kNormal, 3, "w", {part.row * kColumns + part.column, part.columns, kColumns});
+    cut(whole, part).copy_(out);
+  };
+  for (int64_t rank = 0; rank < 4; ++rank) {
+    fill(by_rows, {2 * rank, 0, 2, kColumns});
+    fill(by_both, {4 * (rank / 2), 5 * (rank % 2), 4, 5});
+  }
+  EXPECT_TRUE(at::equal(by_rows, by_both));
+}
+
+TEST(Initialise, RefusesBlocksThatAreNotWholeRows) {
+  at::Tensor out = at::empty({2, 6});
+  EXPECT_THROW(initialise_(out, kNormal, 1, "w", {.row_length = 5, .row_stride = 9}), Error);
+  EXPECT_THROW(initialise_(out, kNormal, 1, "w", {.row_length = 6, .row_stride = 5}), Error);
+  EXPECT_THROW(initialise_(out, kNormal, 1, "w", {.row_length = 0, .row_stride = 0}), Error);
+  EXPECT_THROW(initialise_(out, kNormal, 1, "w", {.first_index = -1}), Error);
 }
 
 TEST(Initialise, IndicesBeyond32BitsAreDistinct) {
