@@ -16,6 +16,7 @@
 #include "lib/config/help.hpp"
 #include "lib/parallel/launch.hpp"
 #include "lib/train/device_choice.hpp"
+#include "lib/train/from_job.hpp"
 #include "lib/train/report.hpp"
 #include "lib/train/trainer.hpp"
 #include "lib/train/version.hpp"
@@ -39,8 +40,8 @@ void save_config(const JobConfig& job) {
                         config::to_json(job) + "\n");
 }
 
-int dry_run(const config::CommandLine& command) {
-  const JobPlan plan = plan_job(command.config);
+int dry_run(const config::CommandLine& command, const MeshShape& mesh) {
+  const JobPlan plan = plan_job(command.config, mesh);
   std::cout << (command.json ? to_json(plan).dump(2) : describe(plan)) << "\n";
   return kDone;
 }
@@ -79,13 +80,17 @@ int run(const config::CommandLine& command) {
     default:
       break;
   }
-  const int64_t world_size = command.mode == config::Mode::kDryRun
-                                 ? command.world_size
-                                 : find_launch(std::getenv).world_size;
+  const bool dry = command.mode == config::Mode::kDryRun;
+  const int64_t world_size =
+      dry ? command.world_size.value_or(config::smallest_world_size(command.config))
+          : find_launch(std::getenv).world_size;
+  if (!dry && world_size > 1) {
+    throw InputError(concat(world_size, " processes are not supported yet; start one"));
+  }
   const std::string ignored = config::check_supported(command.config, world_size, command.origins);
   const std::vector<std::string> warnings =
       config::check_consistent(command.config, world_size, command.origins);
-  if (command.mode == config::Mode::kDryRun) return dry_run(command);
+  if (dry) return dry_run(command, mesh_shape(command.config, world_size));
   if (!ignored.empty()) log::warning(ignored);
   for (const std::string& warning : warnings) log::warning(warning);
   return train(command);

@@ -41,45 +41,74 @@ std::string refusal(const Option& option, const Value& value, Support support,
   return text + concat("set it to ", to_toml_literal(option.default_value()), ", the default");
 }
 
-std::int64_t ranks_of_other_axes(const Parallelism& p) {
-  return p.tensor_parallel_degree * p.context_parallel_degree * p.pipeline_parallel_degree;
+// All of the mesh but the shards.
+std::int64_t ranks_per_shard(const Parallelism& p) {
+  return p.data_parallel_replicate_degree * p.tensor_parallel_degree * p.context_parallel_degree *
+         p.pipeline_parallel_degree;
 }
 
-void check_degrees(const JobConfig& job, std::int64_t world_size, Problems& problems) {
+// 0 where the other degrees leave no rank.
+std::int64_t shards(const Parallelism& p, std::int64_t world_size) {
+  return p.data_parallel_shard_degree == -1 ? world_size / ranks_per_shard(p)
+                                            : p.data_parallel_shard_degree;
+}
+
+// What is wrong with the degrees, or "".
+std::string misfit(const Parallelism& p, std::int64_t world_size) {
+  if (p.data_parallel_shard_degree == 0) return "must be -1 or at least 1, got 0";
+  const std::int64_t product = shards(p, world_size) * ranks_per_shard(p);
+  if (product == world_size) return "";
+  return concat("the degrees do not make up the ", world_size, world_size == 1 ? " rank" : " ranks",
+                ": data_parallel_replicate ", p.data_parallel_replicate_degree,
+                ", data_parallel_shard ", p.data_parallel_shard_degree, ", tensor_parallel ",
+                p.tensor_parallel_degree, ", context_parallel ", p.context_parallel_degree,
+                ", pipeline_parallel ", p.pipeline_parallel_degree, "; ",
+                p.data_parallel_shard_degree == -1
+                    ? concat("start a multiple of ", ranks_per_shard(p), " processes")
+                    : concat("start ", product, " processes"),
+                ", or change the degrees");
+}
+
+// Sequence parallel gives each rank of a tensor-parallel group the same number of tokens; head-tail
+// balanced context parallel cuts each sequence into 2 cp parts.
+void check_tokens(const Parallelism& p, std::string_view section, std::int64_t batch,
+                  std::int64_t seq_len, Problems& problems) {
+  const std::int64_t tp = p.tensor_parallel_degree, cp = p.context_parallel_degree;
+  if (batch * seq_len % tp != 0) {
+    problems.add(concat(section, ".seq_len"), concat("the ", batch, " x ", seq_len,
+                                                     " tokens of a micro-batch are not a multiple "
+                                                     "of parallelism.tensor_parallel_degree = ",
+                                                     tp));
+  }
+  if (cp > 1 && seq_len % (tp * 2 * cp) != 0) {
+    problems.add(concat(section, ".seq_len"), concat(seq_len, " is not a multiple of ", tp * 2 * cp,
+                                                     ", the parts that each sequence is cut into"));
+  }
+}
+
+void check_mesh(const JobConfig& job, std::int64_t world_size, Problems& problems) {
   const Parallelism& p = job.parallelism;
-  if (p.data_parallel_shard_degree == 0) {
-    problems.add("parallelism.data_parallel_shard_degree", "must be -1 or at least 1, got 0");
-    return;
-  }
-  const std::int64_t product = data_parallel_degree(job, world_size) * ranks_of_other_axes(p);
-  if (product != world_size) {
-    problems.add(
-        "parallelism.data_parallel_shard_degree",
-        concat("the degrees do not make up the ", world_size, " ranks: data_parallel_replicate ",
-               p.data_parallel_replicate_degree, ", data_parallel_shard ",
-               p.data_parallel_shard_degree, ", tensor_parallel ", p.tensor_parallel_degree,
-               ", context_parallel ", p.context_parallel_degree, ", pipeline_parallel ",
-               p.pipeline_parallel_degree));
-  }
-  // Sequence parallel cuts a sequence by tp, head-tail balanced context parallel by 2 cp.
-  const std::int64_t parts = p.tensor_parallel_degree *
-                             (p.context_parallel_degree > 1 ? 2 * p.context_parallel_degree : 1);
-  if (job.training.seq_len % parts != 0) {
-    problems.add("training.seq_len", concat(job.training.seq_len, " is not a multiple of ", parts,
-                                            ", the parts that each sequence is cut into"));
+  const std::string wrong = misfit(p, world_size);
+  if (!wrong.empty()) problems.add("parallelism.data_parallel_shard_degree", wrong);
+  check_tokens(p, "training", job.training.local_batch_size, job.training.seq_len, problems);
+  if (job.validation.enable) {
+    check_tokens(p, "validation", job.validation.local_batch_size, job.validation.seq_len,
+                 problems);
   }
 }
 
 void check_batch(const JobConfig& job, std::int64_t world_size, Problems& problems) {
+  const Parallelism& p = job.parallelism;
+  if (!misfit(p, world_size).empty()) return;  // the data ranks are not known
   const std::int64_t global = job.training.global_batch_size;
-  const std::int64_t dp = data_parallel_degree(job, world_size);
-  const std::int64_t micro_step = job.training.local_batch_size * dp;
-  if (global < 0 || (global > 0 && micro_step > 0 && global % micro_step == 0)) return;
+  const std::int64_t data_ranks = p.data_parallel_replicate_degree * shards(p, world_size);
+  const std::int64_t micro_step = job.training.local_batch_size * data_ranks;
+  if (global < 0 || (global > 0 && global % micro_step == 0)) return;
   problems.add("training.global_batch_size",
                concat("must be a positive multiple of training.local_batch_size x data-parallel "
                       "ranks = ",
-                      job.training.local_batch_size, " x ", dp, " = ", micro_step, ", got ", global,
-                      "; a negative number stands for exactly that"));
+                      job.training.local_batch_size, " x ", data_ranks, " = ", micro_step, ", got ",
+                      global, "; a negative number stands for exactly that"));
 }
 
 void check_checkpoint(const Checkpoint& checkpoint, Problems& problems) {
@@ -149,9 +178,6 @@ void check_rest(const JobConfig& job, Problems& problems) {
 
 std::string check_supported(const JobConfig& job, std::int64_t world_size, const Origins& origins) {
   Problems problems(origins);
-  if (world_size > 1 && support::kManyRanks != Support::kCore) {
-    problems.add("world size", concat(world_size, " processes are not supported yet; start one"));
-  }
   const JobConfig defaults;
   std::string ignored;
   for (const Option& option : options()) {
@@ -177,13 +203,21 @@ std::string check_supported(const JobConfig& job, std::int64_t world_size, const
 std::vector<std::string> check_consistent(const JobConfig& job, std::int64_t world_size,
                                           const Origins& origins) {
   Problems problems(origins);
-  check_degrees(job, world_size, problems);
+  check_mesh(job, world_size, problems);
   check_batch(job, world_size, problems);
   if (job.checkpoint.enable) check_checkpoint(job.checkpoint, problems);
   check_rest(job, problems);
   problems.throw_any();
 
   std::vector<std::string> warnings = unused_converter_options(job);
+  if (job.parallelism.tensor_parallel_degree == 1) {
+    const auto needs_tp = [&](std::string_view option, bool set) {
+      if (set) warnings.push_back(concat(option, " has no effect without tensor parallel"));
+    };
+    needs_tp("parallelism.enable_async_tensor_parallel",
+             job.parallelism.enable_async_tensor_parallel);
+    needs_tp("parallelism.disable_loss_parallel", job.parallelism.disable_loss_parallel);
+  }
   const LrScheduler& schedule = job.lr_scheduler;
   const std::int64_t total = schedule.total_steps.value_or(job.training.steps);
   const std::int64_t warmup = std::min(schedule.warmup_steps, total);
@@ -199,14 +233,18 @@ std::vector<std::string> check_consistent(const JobConfig& job, std::int64_t wor
   return warnings;
 }
 
-std::int64_t data_parallel_degree(const JobConfig& job, std::int64_t world_size) {
+Degrees degrees(const JobConfig& job, std::int64_t world_size) {
   const Parallelism& p = job.parallelism;
-  const std::int64_t replicas = p.data_parallel_replicate_degree;
-  const std::int64_t shards =
-      p.data_parallel_shard_degree > 0
-          ? p.data_parallel_shard_degree
-          : std::max<std::int64_t>(1, world_size / (replicas * ranks_of_other_axes(p)));
-  return replicas * shards;
+  const std::string wrong = misfit(p, world_size);
+  if (!wrong.empty()) {
+    throw InputError(concat("parallelism.data_parallel_shard_degree: ", wrong));
+  }
+  return {p.data_parallel_replicate_degree, shards(p, world_size), p.tensor_parallel_degree};
+}
+
+std::int64_t smallest_world_size(const JobConfig& job) {
+  const Parallelism& p = job.parallelism;
+  return ranks_per_shard(p) * std::max<std::int64_t>(1, p.data_parallel_shard_degree);
 }
 
 std::int64_t gradient_accumulation_steps(const JobConfig& job, std::int64_t data_parallel_degree) {

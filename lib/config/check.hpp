@@ -21,9 +21,17 @@ std::string check_supported(const JobConfig& job, std::int64_t world_size = 1,
 std::vector<std::string> check_consistent(const JobConfig& job, std::int64_t world_size = 1,
                                           const Origins& origins = {});
 
-// Ranks that see different data: replicas x shards, where -1 shards are what the other degrees
-// leave.
-std::int64_t data_parallel_degree(const JobConfig& job, std::int64_t world_size);
+// What [parallelism] makes of the ranks, data_parallel_shard_degree = -1 being what the other
+// degrees leave.
+struct Degrees {
+  std::int64_t dp_replicate = 1, dp_shard = 1, tp = 1;
+};
+
+// Throws InputError when the degrees do not multiply to the world size.
+Degrees degrees(const JobConfig& job, std::int64_t world_size);
+
+// The least number of ranks that has the job's degrees.
+std::int64_t smallest_world_size(const JobConfig& job);
 
 // Micro-steps per optimizer step of a consistent job.
 std::int64_t gradient_accumulation_steps(const JobConfig& job, std::int64_t data_parallel_degree);

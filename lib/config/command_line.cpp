@@ -15,6 +15,7 @@ namespace titan::config {
 namespace {
 
 constexpr std::string_view kWhere = "command line";
+constexpr std::int64_t kMaxWorldSize = 1'000'000;  // products with batches stay far from overflow
 
 // Options in the order given; the job file has to be read before they are applied.
 struct Setting {
@@ -96,7 +97,9 @@ class ArgumentReader {
       if (!value && !rest_.empty()) value = take();
       const auto parsed = parse_argument(Type::kInt, false, value.value_or("")).value;
       world_size_ = parsed ? std::get<std::int64_t>(*parsed) : 0;
-      if (*world_size_ < 1) error("--world_size", "expected a number of ranks, at least 1");
+      if (*world_size_ < 1 || *world_size_ > kMaxWorldSize) {
+        error("--world_size", concat("expected a number of ranks from 1 to ", kMaxWorldSize));
+      }
       return true;
     }
     if (name == "json") {
@@ -193,7 +196,7 @@ class ArgumentReader {
             .notes = std::move(reading_.notes),
             .mode = modes_.empty() ? Mode::kTrain : *modes_.begin(),
             .json = json_,
-            .world_size = world_size_.value_or(1)};
+            .world_size = world_size_};
   }
 
   std::span<const std::string_view> rest_;

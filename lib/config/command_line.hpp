@@ -4,6 +4,7 @@
 // names. A bool option takes no argument (--compile.enable, --compile.no_enable) or one after `=`.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,8 +21,8 @@ struct CommandLine {
   Origins origins;                 // of every option that was set
   std::vector<std::string> notes;  // to log: old names in use and the like
   Mode mode = Mode::kTrain;
-  bool json = false;            // --json, with --dry_run or --print_config
-  std::int64_t world_size = 1;  // --world_size, with --dry_run
+  bool json = false;                       // --json, with --dry_run or --print_config
+  std::optional<std::int64_t> world_size;  // --world_size, with --dry_run
 };
 
 // Reads the arguments (without the program's name) and the job file they name. --help and --version

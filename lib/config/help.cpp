@@ -92,7 +92,7 @@ None; a bool option --a.b needs no value, and --a.no_b switches it off.
 
   JOB.toml         the job file; --job.config_file does the same
   --dry_run        print the model, its memory, FLOPs and parameters, without data or GPU, and exit
-  --world_size N   with --dry_run: plan for N ranks
+  --world_size N   with --dry_run: plan for N ranks; default: as many as the degrees need
   --print_config   print the final configuration as a job file and exit
   --json           with either: print JSON
   --version        print the version and exit

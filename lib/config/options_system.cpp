@@ -18,22 +18,20 @@ bool checkpoints(const JobConfig& job, std::int64_t) { return job.checkpoint.ena
 std::vector<Option> parallelism_options() {
   return {
       OPTION(parallelism.data_parallel_replicate_degree, support::kManyRanks,
-             "Replicas of the (possibly sharded) weights.")
+             "Replicas of the (possibly sharded) weights: HSDP, or DDP where there is one shard.")
           .between(1, kMaxDataDegree),
       OPTION(parallelism.data_parallel_shard_degree, support::kManyRanks,
              "Ranks that weights are sharded over (FSDP); -1: all that the other degrees leave.")
-          .between(-1, kMaxDataDegree)
-          .when([](const JobConfig& job, std::int64_t) {
-            return job.parallelism.data_parallel_shard_degree > 1;
-          }),
-      OPTION(parallelism.fsdp_reshard_after_forward, kCore,
-             "Whether weights are gathered again for backward; no effect on one rank."),
+          .between(-1, kMaxDataDegree),
+      OPTION(parallelism.fsdp_reshard_after_forward, support::kManyRanks,
+             "Whether weights are gathered again for backward. `default`: those of the blocks and "
+             "the embedding; no effect on one shard."),
       OPTION(parallelism.tensor_parallel_degree, support::kManyRanks,
              "Ranks that each linear is split over, with sequence parallel.")
           .between(1, kMaxDegree),
-      OPTION(parallelism.disable_loss_parallel, kCore,
+      OPTION(parallelism.disable_loss_parallel, support::kManyRanks,
              "Gather the logits instead of a vocabulary-parallel loss; needs tensor parallel."),
-      OPTION(parallelism.enable_async_tensor_parallel, kCore,
+      OPTION(parallelism.enable_async_tensor_parallel, support::kManyRanks,
              "Hide tensor-parallel communication behind matmuls; needs tensor parallel."),
       OPTION(parallelism.pipeline_parallel_degree, support::kPipelineParallel,
              "Ranks that the layers are spread over.")

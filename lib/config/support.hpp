@@ -14,7 +14,7 @@ enum class Support {
 };
 
 namespace support {
-inline constexpr Support kManyRanks = Support::kLater;  // data and tensor parallel
+inline constexpr Support kManyRanks = Support::kCore;  // data and tensor parallel
 inline constexpr Support kPipelineParallel = Support::kLater;
 inline constexpr Support kContextParallel = Support::kLater;
 inline constexpr Support kExpertParallel = Support::kLater;

@@ -42,6 +42,23 @@ void apply_recompute(const config::ActivationCheckpoint& option, DecoderConfig& 
   }
 }
 
+// Every rank of a tensor-parallel group holds whole heads, and equal parts of the rest.
+void check_tensor_parallel(const DecoderConfig& model, int64_t tp) {
+  std::string odd;
+  const auto check = [&](int64_t count, const char* what) {
+    if (count % tp != 0) odd += concat(odd.empty() ? "" : ", ", count, " ", what);
+  };
+  const AttentionConfig& attention = model.layers.front().attention;
+  check(attention.heads, "heads");
+  check(attention.kv_heads, "key/value heads");
+  check(model.layers.front().feed_forward.hidden, "feed-forward channels");
+  check(model.embedding.vocab_size, "vocabulary entries");
+  if (odd.empty()) return;
+  throw InputError(concat("parallelism.tensor_parallel_degree: ", tp, " does not divide what ",
+                          model.name, " ", model.flavor, " has: ", odd,
+                          "; choose a degree that divides them"));
+}
+
 std::unique_ptr<Converter> converter(const std::string& name, const JobConfig& job,
                                      const MeasureGroup& measure) {
   if (name != "quantize.linear.float8") {
@@ -73,12 +90,18 @@ int64_t prefetch_batches(const config::DataLoader& loader) {
 
 }  // namespace
 
-DecoderConfig decoder_config(const JobConfig& job, std::vector<ConversionReport>* reports,
-                             const MeasureGroup& measure) {
+MeshShape mesh_shape(const JobConfig& job, int64_t world_size) {
+  const config::Degrees degrees = config::degrees(job, world_size);
+  return {degrees.dp_replicate, degrees.dp_shard, degrees.tp};
+}
+
+DecoderConfig decoder_config(const JobConfig& job, const MeshShape& mesh,
+                             std::vector<ConversionReport>* reports, const MeasureGroup& measure) {
   DecoderConfig model = registry(job.model.name, job.model.flavor,
                                  {.n_layers = job.model.n_layers,
                                   .vocab_size = job.model.vocab_size,
                                   .seq_len = job.training.seq_len});
+  check_tensor_parallel(model, mesh.tp);
   apply_recompute(job.activation_checkpoint, model);
   for (const std::string& name : job.model.converters) {
     ConversionReport report = converter(name, job, measure)->convert(model);
@@ -93,11 +116,11 @@ Float8Recipe float8_recipe(const JobConfig& job) {
              : Float8Recipe::kRowwise;
 }
 
-SharderConfig sharder_config(const JobConfig& job) {
+SharderConfig sharder_config(const JobConfig& job, const MeshShape& mesh) {
   return {.parameter_dtype = scalar_type(job.training.dtype),
           .bfloat16_moments = job.optimizer.state_dtype == config::Dtype::kBfloat16,
           .compute_dtype = scalar_type(job.training.mixed_precision_param),
-          .micro_batches = config::gradient_accumulation_steps(job, 1)};
+          .micro_batches = config::gradient_accumulation_steps(job, mesh.data_ranks())};
 }
 
 optim::Schedule schedule(const JobConfig& job) {

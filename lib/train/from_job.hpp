@@ -12,17 +12,23 @@
 #include "lib/model/decoder_config.hpp"
 #include "lib/optim/optimizer.hpp"
 #include "lib/optim/schedule.hpp"
+#include "lib/parallel/mesh.hpp"
 #include "lib/parallel/sharder.hpp"
 
 namespace titan {
 
-// The model's tree with the job's overrides, recompute policy and converters applied. Appends what
-// each converter did to `reports`, where given. `measure` is for auto_filter_measured.
-DecoderConfig decoder_config(const JobConfig& job, std::vector<ConversionReport>* reports = nullptr,
+// [parallelism] on so many ranks. Throws InputError when the degrees do not multiply to them.
+MeshShape mesh_shape(const JobConfig& job, int64_t world_size);
+
+// The model's tree with the job's overrides, recompute policy and converters applied. Throws
+// InputError when tensor parallel cannot split the model evenly. Appends what each converter did to
+// `reports`, where given. `measure` is for auto_filter_measured.
+DecoderConfig decoder_config(const JobConfig& job, const MeshShape& mesh = {},
+                             std::vector<ConversionReport>* reports = nullptr,
                              const MeasureGroup& measure = {});
 
 Float8Recipe float8_recipe(const JobConfig& job);
-SharderConfig sharder_config(const JobConfig& job);
+SharderConfig sharder_config(const JobConfig& job, const MeshShape& mesh = {});
 optim::Schedule schedule(const JobConfig& job);
 DataConfig training_data_config(const JobConfig& job, const DecoderConfig& model);
 DataConfig validation_data_config(const JobConfig& job, const DecoderConfig& model);

@@ -10,16 +10,17 @@
 
 namespace titan {
 
-JobPlan plan_job(const JobConfig& job, const MeasureGroup& measure) {
+JobPlan plan_job(const JobConfig& job, const MeshShape& mesh, const MeasureGroup& measure) {
   JobPlan plan;
-  plan.model = decoder_config(job, &plan.conversions, measure);
+  plan.mesh = mesh;
+  plan.model = decoder_config(job, mesh, &plan.conversions, measure);
   plan.parameters = count_parameters(plan.model);
   plan.flops_per_token = flops_per_token(flops_inputs(plan.model, job.training.seq_len));
-  plan.micro_batches = config::gradient_accumulation_steps(job, 1);
+  plan.micro_batches = config::gradient_accumulation_steps(job, mesh.data_ranks());
   plan.tokens_per_step = plan.micro_batches * job.training.local_batch_size * job.training.seq_len;
   plan.memory = plan_memory(plan.model, {.batch = job.training.local_batch_size,
                                          .seq_len = job.training.seq_len,
-                                         .sharder = sharder_config(job)});
+                                         .sharder = sharder_config(job, mesh)});
   return plan;
 }
 
@@ -126,7 +127,8 @@ void log_model(const JobConfig& job, const JobPlan& plan, const std::string& dev
 
 void log_training_start(const JobConfig& job, const JobPlan& plan, int64_t completed_steps) {
   log::info(concat("Trainer is initialized with local batch size ", job.training.local_batch_size,
-                   ", global batch size ", job.training.local_batch_size * plan.micro_batches,
+                   ", global batch size ",
+                   job.training.local_batch_size * plan.micro_batches * plan.mesh.data_ranks(),
                    ", gradient accumulation steps ", plan.micro_batches, ", sequence length ",
                    job.training.seq_len, ", total steps ", job.training.steps, " (warmup ",
                    job.lr_scheduler.warmup_steps, ")"));

@@ -8,12 +8,14 @@
 #include "lib/config/job_config.hpp"
 #include "lib/model/converter.hpp"
 #include "lib/model/decoder_config.hpp"
+#include "lib/parallel/mesh.hpp"
 #include "lib/train/memory_plan.hpp"
 
 namespace titan {
 
-// Everything that is known of a job from its options alone.
+// Everything that is known of a job from its options and mesh alone.
 struct JobPlan {
+  MeshShape mesh;
   DecoderConfig model;
   std::vector<ConversionReport> conversions;
   ParameterCount parameters;
@@ -23,7 +25,8 @@ struct JobPlan {
   MemoryPlan memory;
 };
 // `measure`: as for decoder_config().
-JobPlan plan_job(const JobConfig& job, const MeasureGroup& measure = {});
+JobPlan plan_job(const JobConfig& job, const MeshShape& mesh = {},
+                 const MeasureGroup& measure = {});
 
 std::string describe(const JobPlan& plan);
 nlohmann::ordered_json to_json(const JobPlan& plan);

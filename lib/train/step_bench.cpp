@@ -53,7 +53,7 @@ std::string part_of(const std::string& kernel) {
 
 StepTiming time_step(const JobConfig& job, const ops::Device& device, int64_t steps) {
   Float8Measurements measurements(job, device);
-  const JobPlan plan = plan_job(job, measurements.measurer());
+  const JobPlan plan = plan_job(job, {}, measurements.measurer());
   measurements.finish();
   const Decoder decoder = build(plan.model);
   Sharder sharder(declare_units(plan.model), sharder_config(job), device);

@@ -60,7 +60,7 @@ std::unique_ptr<DataLoader> open_data(const JobConfig& job, const DataConfig& da
 // The plan, for which auto_filter_measured may time linears on the device.
 JobPlan plan_on(const ops::Device& device, const JobConfig& job, Float8Measurements& measurements) {
   apply_determinism(job, device);  // before the first matmul plan is tuned
-  JobPlan plan = plan_job(job, measurements.measurer());
+  JobPlan plan = plan_job(job, {}, measurements.measurer());
   measurements.finish();
   if (job.debug.deterministic && measurements.timed() > 0) {
     log::warning(

@@ -6,6 +6,7 @@
 namespace titan::config {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -37,11 +38,8 @@ TEST(CheckSupported, RefusesByName) {
   const struct {
     std::string_view argument, named;
   } cases[] = {
-      {"--parallelism.tensor_parallel_degree=2",
-       "parallelism.tensor_parallel_degree: 2 is not supported yet; set it to 1, the default"},
-      {"--parallelism.data_parallel_shard_degree=4", "4 is not supported yet"},
-      {"--parallelism.data_parallel_replicate_degree=2", "2 is not supported yet"},
-      {"--parallelism.pipeline_parallel_degree=2", "parallelism.pipeline_parallel_degree"},
+      {"--parallelism.pipeline_parallel_degree=2",
+       "parallelism.pipeline_parallel_degree: 2 is not supported yet; set it to 1, the default"},
       {"--parallelism.context_parallel_degree=2", "parallelism.context_parallel_degree"},
       {"--parallelism.expert_parallel_degree=2", "parallelism.expert_parallel_degree"},
       {"--parallelism.expert_parallel_comm_backend=deepep", "set it to \"standard\""},
@@ -66,7 +64,8 @@ TEST(CheckSupported, RefusesByName) {
 
 TEST(CheckSupported, AcceptsWhatHasNoEffect) {
   for (std::string_view argument :
-       {"--parallelism.data_parallel_shard_degree=1",
+       {"--parallelism.data_parallel_shard_degree=4",
+        "--parallelism.data_parallel_replicate_degree=2", "--parallelism.tensor_parallel_degree=2",
         "--parallelism.pipeline_parallel_schedule=Interleaved1F1B",
         "--parallelism.expert_tensor_parallel_degree=8",
         "--parallelism.enable_async_tensor_parallel", "--parallelism.disable_loss_parallel",
@@ -90,17 +89,12 @@ TEST(CheckSupported, IgnoredOptionsMakeOneLine) {
 
 TEST(CheckSupported, ListsEverythingAtOnceWithPlaces) {
   const std::string path = written(
-      "tp.toml", "[parallelism]\ntensor_parallel_degree = 8\npipeline_parallel_degree = 4\n");
+      "pp.toml", "[parallelism]\ncontext_parallel_degree = 8\npipeline_parallel_degree = 4\n");
   const CommandLine line = run({path, "--training.enable_cpu_offload"});
   const std::string error = input_error([&] { check_supported(line.config, 1, line.origins); });
-  EXPECT_THAT(error, HasSubstr(path + ":2:1: parallelism.tensor_parallel_degree: 8"));
+  EXPECT_THAT(error, HasSubstr(path + ":2:1: parallelism.context_parallel_degree: 8"));
   EXPECT_THAT(error, HasSubstr(path + ":3:1: parallelism.pipeline_parallel_degree: 4"));
   EXPECT_THAT(error, HasSubstr("command line: training.enable_cpu_offload"));
-}
-
-TEST(CheckSupported, ManyRanks) {
-  const JobConfig job;
-  EXPECT_THAT(input_error([&] { check_supported(job, 8); }), HasSubstr("8 processes are not supported yet"));
 }
 
 TEST(CheckConsistent, GlobalBatch) {
@@ -117,21 +111,108 @@ TEST(CheckConsistent, GlobalBatch) {
   EXPECT_EQ(gradient_accumulation_steps(batch("-1"), 2), 1);
   EXPECT_THROW(gradient_accumulation_steps(batch("6"), 1), Error);
   EXPECT_THAT(check_consistent(batch("8"), 2), IsEmpty());
+  EXPECT_THAT(input_error([&] { check_consistent(batch("12"), 2); }),
+              HasSubstr("training.global_batch_size: must be a positive multiple of "
+                        "training.local_batch_size x data-parallel ranks = 4 x 2 = 8, got 12"));
 }
 
+struct MeshCase {
+  std::int64_t world_size;
+  std::string_view replicate, shard, tp;
+  std::int64_t dp_replicate, dp_shard;  // 0: refused, with the words below
+  std::string_view message = "";
+};
+
 TEST(CheckConsistent, Degrees) {
-  const JobConfig job = job_with(
-      {"--parallelism.data_parallel_replicate_degree=2", "--parallelism.tensor_parallel_degree=2"});
-  EXPECT_EQ(data_parallel_degree(job, 16), 8);
-  EXPECT_THAT(check_consistent(job, 16), IsEmpty());
-  EXPECT_THAT(input_error([&] { check_consistent(job, 6); }),
-              HasSubstr("the degrees do not make up the 6 ranks: data_parallel_replicate 2"));
-  EXPECT_THAT(inconsistent({"--parallelism.data_parallel_shard_degree=0"}), HasSubstr("got 0"));
-  EXPECT_THAT(inconsistent({"--parallelism.data_parallel_shard_degree=3"}, 2),
-              HasSubstr("2 ranks"));
-  EXPECT_THAT(inconsistent({"--parallelism.tensor_parallel_degree=2", "--training.seq_len=7"}, 2),
-              HasSubstr("training.seq_len: 7 is not a multiple of 2"));
+  const MeshCase cases[] = {
+      {1, "1", "-1", "1", 1, 1},
+      {8, "1", "-1", "1", 1, 8},
+      {8, "1", "8", "1", 1, 8},
+      {8, "2", "-1", "1", 2, 4},  // HSDP
+      {8, "8", "-1", "1", 8, 1},  // DDP
+      {8, "4", "1", "2", 4, 1},   // DDP with tensor parallel, which upstream refuses
+      {16, "2", "-1", "2", 2, 4},
+      {512, "1", "-1", "8", 1, 64},
+      {8, "1", "0", "1", 0, 0, "must be -1 or at least 1, got 0"},
+      {1, "1", "1", "8", 0, 0,
+       "the degrees do not make up the 1 rank: data_parallel_replicate 1, data_parallel_shard 1, "
+       "tensor_parallel 8, context_parallel 1, pipeline_parallel 1; start 8 processes, or change "
+       "the degrees"},
+      {4, "1", "-1", "8", 0, 0, "start a multiple of 8 processes"},
+      {6, "2", "-1", "2", 0, 0,
+       "the degrees do not make up the 6 ranks: data_parallel_replicate 2, data_parallel_shard -1"},
+      {2, "1", "3", "1", 0, 0, "start 3 processes"},
+      {8, "1", "1", "1", 0, 0, "start 1 processes"},
+  };
+  for (const MeshCase& each : cases) {
+    const auto argument = [](std::string_view name, std::string_view value) {
+      return concat("--parallelism.", name, "=", value);
+    };
+    const std::string replicate = argument("data_parallel_replicate_degree", each.replicate),
+                      shard = argument("data_parallel_shard_degree", each.shard),
+                      tp = argument("tensor_parallel_degree", each.tp);
+    SCOPED_TRACE(concat(each.world_size, " ranks, ", replicate, ", ", shard, ", ", tp));
+    const JobConfig job = job_with({replicate, shard, tp});
+    if (each.dp_shard > 0) {
+      EXPECT_THAT(check_consistent(job, each.world_size), IsEmpty());
+      const Degrees found = degrees(job, each.world_size);
+      EXPECT_EQ(found.dp_replicate, each.dp_replicate);
+      EXPECT_EQ(found.dp_shard, each.dp_shard);
+      EXPECT_EQ(std::to_string(found.tp), each.tp);
+    } else {
+      const auto refused = AllOf(HasSubstr("parallelism.data_parallel_shard_degree: "),
+                                 HasSubstr(std::string(each.message)));
+      EXPECT_THAT(input_error([&] { check_consistent(job, each.world_size); }), refused);
+      EXPECT_THAT(input_error([&] { degrees(job, each.world_size); }), refused);
+    }
+  }
+}
+
+TEST(CheckConsistent, DegreesOutOfRange) {
+  for (std::string_view argument :
+       {"--parallelism.tensor_parallel_degree=0", "--parallelism.tensor_parallel_degree=-1",
+        "--parallelism.data_parallel_replicate_degree=0",
+        "--parallelism.data_parallel_replicate_degree=-2",
+        "--parallelism.data_parallel_shard_degree=-2"}) {
+    EXPECT_THAT(run_error({argument}), HasSubstr("_degree")) << argument;
+  }
+}
+
+TEST(CheckConsistent, SmallestWorldSize) {
+  EXPECT_EQ(smallest_world_size(JobConfig{}), 1);
+  EXPECT_EQ(smallest_world_size(job_with({"--parallelism.data_parallel_replicate_degree=2",
+                                          "--parallelism.data_parallel_shard_degree=32",
+                                          "--parallelism.tensor_parallel_degree=8"})),
+            512);
+}
+
+TEST(CheckConsistent, TokensOfATensorParallelGroup) {
+  constexpr std::string_view kTp = "--parallelism.tensor_parallel_degree=2";
+  EXPECT_THAT(inconsistent({kTp, "--training.seq_len=7", "--training.local_batch_size=3"}, 2),
+              HasSubstr("training.seq_len: the 3 x 7 tokens of a micro-batch are not a multiple of "
+                        "parallelism.tensor_parallel_degree = 2"));
+  EXPECT_THAT(
+      check_consistent(job_with({kTp, "--training.seq_len=7", "--training.local_batch_size=4"}), 2),
+      IsEmpty());
+  EXPECT_THAT(inconsistent({kTp, "--validation.enable", "--validation.seq_len=7",
+                            "--validation.local_batch_size=1"},
+                           2),
+              HasSubstr("validation.seq_len: the 1 x 7 tokens"));
   EXPECT_THAT(check_consistent(job_with({"--training.seq_len=7"})), IsEmpty());
+}
+
+TEST(CheckConsistent, TensorParallelOptionsWithoutTensorParallel) {
+  const std::initializer_list<std::string_view> both = {
+      "--parallelism.enable_async_tensor_parallel", "--parallelism.disable_loss_parallel"};
+  EXPECT_THAT(
+      check_consistent(job_with(both)),
+      ElementsAre("parallelism.enable_async_tensor_parallel has no effect without tensor "
+                  "parallel",
+                  "parallelism.disable_loss_parallel has no effect without tensor parallel"));
+  EXPECT_THAT(check_consistent(job_with({"--parallelism.enable_async_tensor_parallel",
+                                         "--parallelism.tensor_parallel_degree=2"}),
+                               2),
+              IsEmpty());
 }
 
 TEST(CheckConsistent, Contradictions) {

@@ -125,11 +125,13 @@ TEST(CommandLineTest, Modes) {
   EXPECT_TRUE(dry.json);
   EXPECT_EQ(dry.world_size, 16);
   EXPECT_EQ(run({"--dry-run", "--world-size=2"}).world_size, 2);
+  EXPECT_EQ(run({"--dry_run"}).world_size, std::nullopt);
   EXPECT_THAT(run_error({"--dry_run", "--print_config"}), HasSubstr("exclude each other"));
   EXPECT_THAT(run_error({"--json"}), HasSubstr("--json: goes with"));
   EXPECT_THAT(run_error({"--world_size", "2"}), HasSubstr("--world_size: goes with"));
-  EXPECT_THAT(run_error({"--dry_run", "--world_size=0"}), HasSubstr("at least 1"));
-  EXPECT_THAT(run_error({"--dry_run", "--world_size"}), HasSubstr("at least 1"));
+  EXPECT_THAT(run_error({"--dry_run", "--world_size=0"}), HasSubstr("from 1 to 1000000"));
+  EXPECT_THAT(run_error({"--dry_run", "--world_size=1000001"}), HasSubstr("from 1 to 1000000"));
+  EXPECT_THAT(run_error({"--dry_run", "--world_size"}), HasSubstr("from 1 to 1000000"));
   EXPECT_THAT(run_error({"--dry_run=1"}), HasSubstr("takes no argument"));
 }
 

@@ -174,7 +174,7 @@ TEST(Float8MeasurementsOfAJob, ThePlanHoldsWhatWasMeasured) {
     times[0] = 2;
     return times;
   };
-  const JobPlan plan = plan_job(job(), [&](const auto& kind, const auto& candidates) {
+  const JobPlan plan = plan_job(job(), {}, [&](const auto& kind, const auto& candidates) {
     EXPECT_EQ(kind.m, 8192);
     return measure_group(kind, candidates, slow_w2);
   });

@@ -50,6 +50,41 @@ TEST(FromJob, RefusesAnotherSelectiveOptionByName) {
   }
 }
 
+TEST(FromJob, MeshOfTheDegrees) {
+  JobConfig job;
+  EXPECT_EQ(mesh_shape(job, 1), MeshShape{});
+  EXPECT_EQ(mesh_shape(job, 8), (MeshShape{.dp_shard = 8}));
+  job.parallelism.data_parallel_replicate_degree = 2;
+  job.parallelism.tensor_parallel_degree = 8;
+  EXPECT_EQ(mesh_shape(job, 64), (MeshShape{.dp_replicate = 2, .dp_shard = 4, .tp = 8}));
+  EXPECT_THAT(message_of<InputError>([&] { mesh_shape(job, 8); }),
+              HasSubstr("the degrees do not make up the 8 ranks"));
+}
+
+TEST(FromJob, TensorParallelSplitsTheModelEvenly) {
+  JobConfig job;
+  job.model.flavor = "8B";  // 32 heads, 8 of keys and values, feed-forward 14336, 128256 words
+  const auto refused = [&](int64_t tp) {
+    return message_of<InputError>([&] { decoder_config(job, {.tp = tp}); });
+  };
+  for (int64_t tp : {1, 2, 4, 8}) EXPECT_NO_THROW(decoder_config(job, {.tp = tp})) << tp;
+  EXPECT_EQ(refused(16),
+            "parallelism.tensor_parallel_degree: 16 does not divide what llama3 8B has: 8 "
+            "key/value heads; choose a degree that divides them");
+  EXPECT_THAT(refused(3),
+              HasSubstr("has: 32 heads, 8 key/value heads, 14336 feed-forward channels;"));
+  job.model.vocab_size = 5001;
+  EXPECT_THAT(refused(2), HasSubstr("has: 5001 vocabulary entries;"));
+}
+
+TEST(FromJob, MicroBatchesAreCountedOverTheDataRanks) {
+  JobConfig job;
+  job.training.local_batch_size = 2;
+  job.training.global_batch_size = 32;
+  EXPECT_EQ(sharder_config(job).micro_batches, 16);
+  EXPECT_EQ(sharder_config(job, {.dp_replicate = 2, .dp_shard = 4, .tp = 8}).micro_batches, 2);
+}
+
 TEST(FromJob, ModelTakesTheJobsOverrides) {
   JobConfig job;
   job.model.flavor = "8B";
