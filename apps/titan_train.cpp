@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <iostream>
 
 #include "lib/base/error.hpp"
@@ -14,6 +15,7 @@
 #include "lib/config/command_line.hpp"
 #include "lib/config/dump.hpp"
 #include "lib/config/help.hpp"
+#include "lib/parallel/error_file.hpp"
 #include "lib/parallel/launch.hpp"
 #include "lib/train/device_choice.hpp"
 #include "lib/train/from_job.hpp"
@@ -96,25 +98,47 @@ int run(const config::CommandLine& command) {
   return train(command);
 }
 
+// Says on stderr, and in torchrun's summary, what went wrong. Called while that is being handled;
+// returns the exit status.
+int report_failure() {
+  int status = kFailed;
+  std::string message = "ended by what is no exception";
+  try {
+    throw;
+  } catch (const InputError& error) {
+    status = kBadInput;
+    message = error.what();
+  } catch (const c10::Error& error) {
+    message = error.what_without_backtrace();
+  } catch (const std::exception& error) {
+    message = error.what();
+  } catch (...) {
+  }
+  std::cerr << concat("titan-train: ", message, "\n");  // at once: ranks share it
+  write_error_file(std::getenv("TORCHELASTIC_ERROR_FILE"), message);
+  return status;
+}
+
 int run(int argc, char** argv) {
   try {
     return run(config::parse_command_line(argc, argv));
-  } catch (const InputError& error) {
-    std::cerr << "titan-train: " << error.what() << "\n";
-    return kBadInput;
-  } catch (const c10::Error& error) {
-    std::cerr << "titan-train: " << error.what_without_backtrace() << "\n";
-    return kFailed;
-  } catch (const std::exception& error) {
-    std::cerr << "titan-train: " << error.what() << "\n";
-    return kFailed;
+  } catch (...) {
+    return report_failure();
   }
+}
+
+// Exceptions in threads that are not ours end here, such as those of NCCL's watchdog.
+[[noreturn]] void on_terminate() {
+  if (!std::current_exception()) std::abort();
+  report_failure();
+  std::_Exit(kFailed);
 }
 
 }  // namespace
 }  // namespace titan
 
 int main(int argc, char** argv) {
+  std::set_terminate(titan::on_terminate);
   titan::set_environment();
   const int status = titan::run(argc, argv);
   titan::log::flush();

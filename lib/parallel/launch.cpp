@@ -149,17 +149,13 @@ Launch launched_by(const Launcher& launcher, const Variables& variables) {
 }  // namespace
 
 Launch find_launch(const Environment& environment) {
-  Launch launch;
   for (const Launcher& launcher : {kTorchrun, kOpenMpi, kHydra, kSrun}) {
     const Variables variables(environment, launcher);
-    if (!variables.has(launcher.mark)) continue;
-    launch = launched_by(launcher, variables);
-    break;
+    if (variables.has(launcher.mark)) return launched_by(launcher, variables);
   }
   const Variables variables(environment, kTorchrun);
-  if (launch.launcher.empty() && variables.number_or("WORLD_SIZE", 1) > 1) variables.needed("RANK");
-  launch.error_file = variables.or_else("TORCHELASTIC_ERROR_FILE", "");
-  return launch;
+  if (variables.number_or("WORLD_SIZE", 1) > 1) variables.needed("RANK");
+  return {};
 }
 
 }  // namespace titan

@@ -24,8 +24,6 @@ struct Launch {
   bool launcher_hosts_store = false;
   // Of every key: "<run id>/attempt_<restarts>", since torchrun's store lives on over a restart.
   std::string store_prefix = {};
-
-  std::string error_file = {};  // where torchrun looks for what went wrong; empty: nowhere
 };
 
 // The value of an environment variable, or null: std::getenv.

@@ -66,8 +66,7 @@ const Variables kTorchrun = {{"RANK", "9"},
                              {"MASTER_PORT", "29500"},
                              {"TORCHELASTIC_RUN_ID", "job7"},
                              {"TORCHELASTIC_RESTART_COUNT", "2"},
-                             {"TORCHELASTIC_USE_AGENT_STORE", "True"},
-                             {"TORCHELASTIC_ERROR_FILE", "/tmp/x/error.json"}};
+                             {"TORCHELASTIC_USE_AGENT_STORE", "True"}};
 const Variables kBatchShell = {{"SLURM_JOB_ID", "1000"},
                                {"SLURM_PROCID", "0"},
                                {"SLURM_LOCALID", "0"},
@@ -93,14 +92,12 @@ TEST(Launch, ByNobody) {
   const Launch found = launch({{"HOME", "/root"}});
   expect_place(found, "", 0, 1, 0, 1);
   expect_store(found, "", 0, false, "");
-  EXPECT_EQ(found.error_file, "");
 }
 
 TEST(Launch, ByTorchrun) {
   const Launch found = launch(kTorchrun);
   expect_place(found, "torchrun", 9, 16, 1, 8);
   expect_store(found, "node0", 29500, true, "job7/attempt_2");
-  EXPECT_EQ(found.error_file, "/tmp/x/error.json");
 }
 
 TEST(Launch, ByTorchrunWhoseStoreIsRankZeros) {
