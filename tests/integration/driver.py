@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("TITAN_BUILD", ROOT / "build"))
@@ -24,10 +25,10 @@ class TitanTrain:
             "XDG_CACHE_HOME": str(cache),
         }
 
-    def start(self, *arguments, **options):
+    def start(self, *arguments, launcher=(), **options):
         """The running process; its stdout and stderr are pipes of text."""
         options = {"cwd": ROOT, "env": self.environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        return subprocess.Popen([str(TITAN_TRAIN), *map(str, arguments)], text=True, **options)
+        return subprocess.Popen([str(part) for part in (*launcher, TITAN_TRAIN, *arguments)], text=True, **options)
 
     def __call__(self, *arguments, expect=0, timeout=120, **options):
         """Runs to the end, checks the exit status; gives stdout, stderr and both as `output`."""
@@ -41,6 +42,12 @@ class TitanTrain:
         done.output = stdout + stderr
         assert expect is None or done.returncode == expect, f"exit status {done.returncode}, not {expect}\n{done.output}"
         return done
+
+
+def torchrun(processes, *options):
+    """A launcher that starts so many processes of this host, by a free port."""
+    return (sys.executable, "-m", "torch.distributed.run", "--no-python", "--nproc-per-node", processes,
+            "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", *options)  # fmt: skip
 
 
 def step_records(dump_folder):

@@ -1,10 +1,9 @@
 """Runs with one thing different from the debug job each."""
 import json
 import struct
-import subprocess
 
 import pytest
-from driver import DEBUG_JOB, ROOT, SMALL, TITAN_TRAIN, files_below, losses, step_records
+from driver import DEBUG_JOB, SMALL, files_below, losses, step_records, torchrun
 
 THREE = (*SMALL, "--training.steps", 3, "--debug.seed", 5)
 
@@ -31,9 +30,7 @@ def test_recompute_changes_no_bit(titan_train, tmp_path, plain_losses, mode):
 
 
 def test_under_torchrun(tmp_path, titan_train, plain_losses):
-    torchrun = [ROOT / ".venv/bin/python", "-m", "torch.distributed.run", "--no-python", "--nproc-per-node", "1"]
-    command = [*torchrun, TITAN_TRAIN, *THREE, "--job.dump_folder", tmp_path]
-    subprocess.run([str(word) for word in command], cwd=ROOT, env=titan_train.environment, check=True, timeout=120)
+    titan_train(*THREE, "--job.dump_folder", tmp_path, launcher=torchrun(1))
     assert losses(tmp_path) == plain_losses
 
 

@@ -1,0 +1,40 @@
+"""Under the real torchrun: how a failure is reported."""
+import json
+import re
+
+from driver import BUILD, DEBUG_JOB, SMALL, torchrun
+
+
+def root_cause(output):
+    """The part of torchrun's summary on the process that failed first."""
+    return re.search(r"Root Cause \(first observed failure\):(.*)", output, re.S)[1]
+
+
+def test_bad_input_is_the_root_cause_in_the_summary(titan_train):
+    done = titan_train(DEBUG_JOB, "--training.steps", "many", launcher=torchrun(2), expect=1)
+    cause = root_cause(done.output)
+    assert re.search(r"traceback : .*training\.steps.*many", cause) and re.search(r"exitcode +: 2", cause)
+
+
+def test_several_lines_stay_several_lines(titan_train):
+    done = titan_train(DEBUG_JOB, "--training.steps", "many", "--model.no_such", "1", launcher=torchrun(1), expect=1)
+    traceback = root_cause(done.output).split("traceback : ")[1]
+    assert "\n" in traceback.split("=====")[0].strip()
+
+
+def test_exception_in_a_thread(titan_train, tmp_path):
+    error_file = tmp_path / "error.json"
+    environment = {
+        **titan_train.environment,
+        "LD_PRELOAD": BUILD / "tests" / "throw_in_thread.so",
+        "TORCHELASTIC_ERROR_FILE": error_file,
+    }
+    done = titan_train(*SMALL, "--job.dump_folder", tmp_path, env=environment, expect=1)
+    assert "titan-train: the thread's own reason" in done.stderr
+    assert json.loads(error_file.read_text())["message"]["message"] == "the thread's own reason"
+
+
+def test_no_error_file_where_all_is_well(titan_train, tmp_path):
+    error_file = tmp_path / "error.json"
+    titan_train("--version", env={**titan_train.environment, "TORCHELASTIC_ERROR_FILE": error_file})
+    assert not error_file.exists()
