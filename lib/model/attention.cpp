@@ -1,5 +1,6 @@
 #include "lib/model/attention.hpp"
 
+#include "lib/model/token_parallel.hpp"
 #include "lib/ops/rope.hpp"
 
 namespace titan {
@@ -12,18 +13,20 @@ Attention::Attention(const AttentionConfig& config, size_t qkv, size_t wo)
       wo_(wo) {}
 
 ops::AttentionShape Attention::shape(const StepContext& context) const {
-  return {context.batch, context.seq_len, heads_, kv_heads_, head_dim_};
+  const int64_t ranks = context.tp.size();
+  return {context.batch, context.seq_len, heads_ / ranks, kv_heads_ / ranks, head_dim_};
 }
 
 at::Tensor Attention::forward(const StepContext& context, const Weights& weights,
                               const LinearInput& x, const at::Tensor& residual,
                               Saved& saved) const {
   saved.qkv = linear_forward(context, weights[qkv_], x);
-  ops::rope_(saved.qkv, context.rope_table, heads_, kv_heads_, context.seq_len);
-  saved.attention = ops::attention(saved.qkv, shape(context));
+  const ops::AttentionShape shape = this->shape(context);
+  ops::rope_(saved.qkv, context.rope_table, shape.heads, shape.kv_heads, context.seq_len);
+  saved.attention = ops::attention(saved.qkv, shape);
   const LinearInput out = linear_input(weights[wo_], saved.attention.out);
   saved.out_amax = out.copy.column_amax;
-  return linear_forward(context, weights[wo_], out, residual);
+  return linear_forward_scattered(context, weights[wo_], out, residual);
 }
 
 LinearGradient Attention::backward(const StepContext& context, const Weights& weights,
@@ -31,7 +34,8 @@ LinearGradient Attention::backward(const StepContext& context, const Weights& we
                                    const float8::RowCopy& dy_copy, Saved& saved) const {
   at::Tensor dout;
   {
-    const LinearGradient gradient = linear_gradient(weights[wo_], dy, dy_copy);
+    const LinearGradient gradient = 
+        linear_gradient(weights[wo_], gather_tokens(context, dy), dy_copy);
     dout = linear_backward_input(context, weights[wo_], gradient);
     linear_backward_weight(context, weights[wo_], gradient,
                            wgrad_input(weights[wo_], saved.attention.out, saved.out_amax),
@@ -46,7 +50,7 @@ LinearGradient Attention::backward(const StepContext& context, const Weights& we
 
 at::Tensor Attention::backward_x(const StepContext& context, const Weights& weights,
                                  const LinearGradient& dqkv) const {
-  return linear_backward_input(context, weights[qkv_], dqkv);
+  return scatter_tokens(context, linear_backward_input(context, weights[qkv_], dqkv));
 }
 
 void Attention::backward_qkv_weight(const StepContext& context, const Weights& weights,

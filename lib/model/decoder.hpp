@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "lib/model/declare.hpp"
 #include "lib/model/decoder_config.hpp"
 #include "lib/model/embedding.hpp"
 #include "lib/model/head.hpp"
@@ -21,8 +22,9 @@ struct Decoder {
   size_t head_unit() const { return 1 + blocks.size(); }
 };
 
-// The declared, not yet allocated parameters of every unit.
-std::vector<Unit> declare_units(const DecoderConfig& config);
+// The declared, not yet allocated parameters of every unit, as one tensor-parallel rank has
+// them.
+std::vector<Unit> declare_units(const DecoderConfig& config, const TensorParallelRank& tp = {});
 
 Decoder build(const DecoderConfig& config);
 

@@ -1,6 +1,7 @@
 #include "lib/model/feed_forward.hpp"
 
 #include "lib/float8/fused.hpp"
+#include "lib/model/token_parallel.hpp"
 #include "lib/ops/swiglu.hpp"
 
 namespace titan {
@@ -25,7 +26,7 @@ at::Tensor FeedForward::forward(const StepContext& context, const Weights& weigh
   forward_kept(context, weights, x, saved);
   const LinearInput hidden = hidden_input(weights[down_], saved.gate_up);
   saved.hidden_amax = hidden.copy.column_amax;
-  return linear_forward(context, weights[down_], hidden, residual);
+  return linear_forward_scattered(context, weights[down_], hidden, residual);
 }
 
 LinearGradient FeedForward::backward(const StepContext& context, const Weights& weights,
@@ -47,7 +48,7 @@ LinearGradient FeedForward::backward(const StepContext& context, const Weights& 
     linear_backward_weight(context, down, gradient, hidden, gradients[down_], gradients.accumulate);
   };
 
-  LinearGradient gradient = linear_gradient(down, dy);
+  LinearGradient gradient = linear_gradient(down, gather_tokens(context, dy));
   if (wgrad_reads_only_copies(down)) {
     down_weight(gradient, {{}, float8::swiglu_columns(dgate_up, saved.hidden_amax)});
     dhidden = linear_backward_input(context, down, gradient);
@@ -64,7 +65,7 @@ LinearGradient FeedForward::backward(const StepContext& context, const Weights& 
 
 at::Tensor FeedForward::backward_x(const StepContext& context, const Weights& weights,
                                    const LinearGradient& dgate_up) const {
-  return linear_backward_input(context, weights[gate_up_], dgate_up);
+  return scatter_tokens(context, linear_backward_input(context, weights[gate_up_], dgate_up));
 }
 
 void FeedForward::backward_gate_up_weight(const StepContext& context, const Weights& weights,

@@ -1,7 +1,5 @@
 #include "lib/model/transformer_block.hpp"
 
-#include "lib/model/declare.hpp"
-
 namespace titan {
 
 struct TransformerBlock::Kept final : Block::Saved {
@@ -30,27 +28,29 @@ TransformerBlock::TransformerBlock(const BlockConfig& config)
       feed_forward_(kGateUp, kDown),
       recompute_(config.recompute) {}
 
-Unit TransformerBlock::declare(const BlockConfig& config, const std::string& name) {
+Unit TransformerBlock::declare(const BlockConfig& config, const std::string& name,
+                               const TensorParallelRank& tp) {
   return {.name = name,
           .parameters = {
               declare_norm(config.attention_norm, name + ".attention_norm"),
-              declare_linears(config.attention.qkv, name + ".attention."),
-              declare_linears(config.attention.wo, name + ".attention."),
+              declare_linears(config.attention.qkv, name + ".attention.", tp),
+              declare_linears(config.attention.wo, name + ".attention.", tp),
               declare_norm(config.ffn_norm, name + ".ffn_norm"),
-              declare_linears(config.feed_forward.gate_up, name + ".feed_forward."),
-              declare_linears(config.feed_forward.down, name + ".feed_forward."),
-          }};
+              declare_linears(config.feed_forward.gate_up, name + ".feed_forward.", tp),
+              declare_linears(config.feed_forward.down, name + ".feed_forward.", tp),
+          },
+          .backward_repeats_forward = config.recompute != Recompute::kNothing};
 }
 
 at::Tensor TransformerBlock::forward(const StepContext& context, const Weights& weights,
                                      at::Tensor x, std::unique_ptr<Block::Saved>* saved) const {
   auto kept = std::make_unique<Kept>();
-  LinearInput normed = attention_norm_.forward(weights, x, kept->attention_norm);
+  LinearInput normed = attention_norm_.forward(context, weights, x, kept->attention_norm);
   kept->mid = attention_.forward(context, weights, normed, x, kept->attention);
   kept->x = std::move(x);
   if (saved == nullptr) kept->attention = {};
 
-  normed = ffn_norm_.forward(weights, kept->mid, kept->ffn_norm);
+  normed = ffn_norm_.forward(context, weights, kept->mid, kept->ffn_norm);
   at::Tensor out = feed_forward_.forward(context, weights, normed, kept->mid, kept->feed_forward);
 
   if (recompute_ != Recompute::kNothing) kept->feed_forward.gate_up.reset();
@@ -67,11 +67,11 @@ at::Tensor TransformerBlock::forward(const StepContext& context, const Weights& 
 void TransformerBlock::forward_kept(const StepContext& context, const Weights& weights,
                                     Kept& kept) const {
   if (!kept.mid.defined()) {
-    const LinearInput normed = attention_norm_.forward(weights, kept.x, kept.attention_norm);
+    const LinearInput normed = attention_norm_.forward(context, weights, kept.x, kept.attention_norm);
     kept.mid = attention_.forward(context, weights, normed, kept.x, kept.attention);
   }
   if (!kept.feed_forward.gate_up.defined()) {
-    const LinearInput normed = ffn_norm_.forward(weights, kept.mid, kept.ffn_norm);
+    const LinearInput normed = ffn_norm_.forward(context, weights, kept.mid, kept.ffn_norm);
     feed_forward_.forward_kept(context, weights, normed, kept.feed_forward);
   }
 }
@@ -87,7 +87,7 @@ at::Tensor TransformerBlock::backward(const StepContext& context, const Weights&
       feed_forward_.backward(context, weights, gradients, dy, kept.feed_forward);
   at::Tensor dnorm = feed_forward_.backward_x(context, weights, dgate_up);
   PreNorm::Backward mid =
-      ffn_norm_.backward(weights, gradients, dnorm, kept.mid, kept.ffn_norm, dy, &weights[kWo]);
+      ffn_norm_.backward(context, weights, gradients, dnorm, kept.mid, kept.ffn_norm, dy, &weights[kWo]);
   dy.reset();
   dnorm.reset();
   kept.mid.reset();
@@ -101,7 +101,7 @@ at::Tensor TransformerBlock::backward(const StepContext& context, const Weights&
   mid.copy = {};
   dnorm = attention_.backward_x(context, weights, dqkv);
   const PreNorm::Backward x = attention_norm_.backward(
-      weights, gradients, dnorm, kept.x, kept.attention_norm, mid.dx, /*producer=*/nullptr);
+      context, weights, gradients, dnorm, kept.x, kept.attention_norm, mid.dx, /*producer=*/nullptr);
   attention_.backward_qkv_weight(context, weights, gradients, dqkv, x.y);
   return x.dx;
 }

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "lib/model/attention.hpp"
+#include "lib/model/declare.hpp"
 #include "lib/model/feed_forward.hpp"
 #include "lib/model/pre_norm.hpp"
 
@@ -20,10 +21,10 @@ class Block {
   };
   virtual ~Block() = default;
 
-  // x: [T, D] -> [T, D]. Where `saved` is null (validation) nothing is kept.
+  // x: [T/tp, D] -> [T/tp, D], this rank's tokens. Where `saved` is null (validation) nothing is kept.
   virtual at::Tensor forward(const StepContext& context, const Weights& weights, at::Tensor x,
                              std::unique_ptr<Saved>* saved) const = 0;
-  // dy: [T, D], gradient of the output -> gradient of x. Consumes `saved`, freeing as it goes.
+  // dy: [T/tp, D], gradient of the output -> gradient of x. Consumes `saved`, freeing as it goes.
   virtual at::Tensor backward(const StepContext& context, const Weights& weights,
                               const Gradients& gradients, at::Tensor dy,
                               std::unique_ptr<Saved> saved) const = 0;
@@ -34,7 +35,8 @@ class TransformerBlock final : public Block {
   explicit TransformerBlock(const BlockConfig& config);
 
   // The block's parameters, in the order in which this class indexes them.
-  static Unit declare(const BlockConfig& config, const std::string& name);
+  static Unit declare(const BlockConfig& config, const std::string& name,
+                      const TensorParallelRank& tp);
 
   at::Tensor forward(const StepContext& context, const Weights& weights, at::Tensor x,
                      std::unique_ptr<Block::Saved>* saved) const override;

@@ -4,36 +4,63 @@
 
 #include <algorithm>
 
+#include "lib/base/error.hpp"
 #include "lib/float8/quantize.hpp"
 
 namespace titan {
+namespace {
 
-at::ScalarType gradient_dtype(const SharderConfig& config, const Unit& unit,
-                              const Parameter& parameter) {
-  const bool block_matrix = unit.name.starts_with("layers.") && parameter.shape.size() == 2;
-  if (block_matrix && config.micro_batches == 1) return config.compute_dtype;
-  return config.compute_dtype == at::kDouble ? at::kDouble : at::kFloat;
+std::vector<int64_t> with_rows(std::vector<int64_t> shape, int64_t rows) {
+  shape[0] = rows;
+  return shape;
 }
 
-Sharder::Sharder(std::vector<Unit> units, const SharderConfig& config, const ops::Device& device)
-    : units_(std::move(units)), config_(config), device_(device.torch()) {
-  auto options = at::TensorOptions().device(device_);
-  for (Parameter* parameter : parameters()) {
-    parameter->master = at::empty(parameter->shape, options.dtype(config_.parameter_dtype));
-    if (config_.compute_dtype == config_.parameter_dtype) {
-      parameter->compute = parameter->master;
-    } else if (!parameter->only_float8()) {
-      parameter->compute = at::empty(parameter->shape, options.dtype(config_.compute_dtype));
-    }
-  }
-  for (const Unit& unit : units_) {
-    Weights& weights = weights_.emplace_back();
-    for (const Parameter& parameter : unit.parameters) {
-      Weight& weight = weights.emplace_back(Weight{parameter.shape, parameter.compute, {}});
+}  // namespace
+
+at::ScalarType gradient_dtype(const SharderConfig& config, const MeshShape& mesh, const Unit& unit,
+                              const Parameter& parameter) {
+  if (config.compute_dtype == at::kDouble) return at::kDouble;
+  if (mesh.data_ranks() > 1) return config.reduce_dtype;
+  const bool block_matrix = unit.name.starts_with("layers.") && parameter.shape.size() == 2;
+  return block_matrix && config.micro_batches == 1 ? config.compute_dtype : at::kFloat;
+}
+
+Sharder::Sharder(std::vector<Unit> units, const SharderConfig& config, const ops::Device& device,
+                 Mesh mesh)
+    : units_(std::move(units)),
+      config_(config),
+      mesh_(std::move(mesh)),
+      device_(device.torch()),
+      stream_(device) {
+  for (Unit& unit : units_) {
+    padded_compute_.emplace_back();
+    UnitState& state = states_.emplace_back();
+    for (Parameter& parameter : unit.parameters) {
+      allocate(parameter);
+      Weight& weight = state.weights.emplace_back(Weight{parameter.shape, {}, {}});
       for (const ParameterRun& run : parameter.runs) weight.runs.push_back({run, {}, {}});
+      if (!sharded()) weight.compute = parameter.compute;
     }
   }
-  parameters_changed();
+}
+
+void Sharder::allocate(Parameter& parameter) {
+  parameter.shard = shard_rows(parameter.shape[0], mesh_.shape.dp_shard, mesh_.dp_shard.rank());
+  const int64_t rows = parameter.shard.count;
+  const auto options = at::TensorOptions().device(device_);
+  const std::vector<int64_t> padded = with_rows(parameter.shape, parameter.shard.chunk);
+  at::Tensor& padded_compute = padded_compute_.back().emplace_back();
+  if (config_.compute_dtype == config_.parameter_dtype) {
+    padded_compute = at::zeros(padded, options.dtype(config_.parameter_dtype));
+    parameter.master = parameter.compute = padded_compute.narrow(0, 0, rows);
+    return;
+  }
+  parameter.master =
+      at::empty(with_rows(parameter.shape, rows), options.dtype(config_.parameter_dtype));
+  if (sharded() || !parameter.only_float8()) {
+    padded_compute = at::zeros(padded, options.dtype(config_.compute_dtype));
+    parameter.compute = padded_compute.narrow(0, 0, rows);
+  }
 }
 
 std::vector<Parameter*> Sharder::parameters() {
@@ -46,10 +73,10 @@ std::vector<Parameter*> Sharder::parameters() {
 
 void Sharder::initialise(uint64_t seed) {
   for (Parameter* parameter : parameters()) {
-    for (size_t index = 0; index < parameter->members.size(); ++index) {
-      const ParameterMember& member = parameter->members[index];
-      ops::initialise_(parameter->member_rows(parameter->master, index), member.initializer, seed,
-                       member.name, ops::TensorBlock{});
+    for (const ShardPiece& piece : parameter->pieces()) {
+      const ParameterMember& member = parameter->members[piece.member];
+      ops::initialise_(piece.of(parameter->master), member.initializer, seed, member.name,
+                       parameter->global_block(piece));
     }
   }
   refresh_compute();
@@ -68,13 +95,171 @@ void Sharder::refresh_compute() {
       parameter->compute.copy_(parameter->master);
     }
   }
-  parameters_changed();
+  mark_copies_stale();
 }
 
-const Weights& Sharder::weights(size_t unit) {
-  if (weights_stale_[unit]) quantise(unit, /*targets_written=*/false);
-  return weights_[unit];
+// ---- Weights ----
+
+void Sharder::start_gather(size_t unit) {
+  UnitState& state = states_[unit];
+  if (!sharded() || state.gathered) return;
+  std::vector<Transfer> transfers;
+  for (size_t i = 0; i < state.weights.size(); ++i) {
+    const at::Tensor& shard = padded_compute_[unit][i];
+    at::Tensor whole =
+        at::empty(with_rows(shard.sizes().vec(), shard.size(0) * mesh_.shape.dp_shard),
+                  shard.options());
+    state.weights[i].compute = whole.narrow(0, 0, state.weights[i].shape[0]);
+    transfers.push_back({whole, shard});
+  }
+  state.arrived = stream_.run([&] { mesh_.dp_shard.all_gather(transfers); });
+  state.gathered = true;
 }
+
+const Weights& Sharder::weights(size_t unit, Direction direction) {
+  UnitState& state = states_[unit];
+  start_gather(unit);
+  state.arrived.wait();
+  // Both copies by one read where both will be used before the weights are let go of.
+  const bool stay = !sharded() || !config_.reshard_after_forward;
+  const bool rows = stay || direction == Direction::kForward || units_[unit].backward_repeats_forward;
+  const bool columns = stay || direction == Direction::kBackward;
+  quantise(unit, rows && !state.rows_ready, columns && !state.columns_ready);
+  if (sharded()) {
+    for (size_t i = 0; i < state.weights.size(); ++i) {
+      if (units_[unit].parameters[i].only_float8()) state.weights[i].compute.reset();
+    }
+  }
+  return state.weights;
+}
+
+void Sharder::release(size_t unit, Direction direction) {
+  UnitState& state = states_[unit];
+  if (!sharded()) return;
+  const bool stays = direction == Direction::kForward && !config_.reshard_after_forward;
+  for (Weight& weight : state.weights) {
+    if (!stays) weight.compute.reset();
+    for (WeightRun& run : weight.runs) {
+      if (!stays || !units_[unit].backward_repeats_forward) run.row = {};
+      if (!stays) run.column = {};
+    }
+  }
+  state.rows_ready = stays && state.rows_ready && units_[unit].backward_repeats_forward;
+  state.columns_ready = stays && state.columns_ready;
+  state.gathered = stays;
+}
+
+void Sharder::mark_copies_stale() {
+  for (UnitState& state : states_) state.rows_ready = state.columns_ready = false;
+}
+
+void Sharder::quantise(size_t unit, bool rows, bool columns, bool targets_written) {
+  if (!rows && !columns) return;
+  UnitState& state = states_[unit];
+  for (size_t i = 0; i < state.weights.size(); ++i) {
+    Weight& weight = state.weights[i];
+    const Parameter& parameter = units_[unit].parameters[i];
+    // Always from the rounding to the compute dtype, as if the weight had been gathered in it.
+    at::Tensor rounded = targets_written ? rounding_target(parameter) : weight.compute;
+    for (WeightRun& run : weight.runs) {
+      if (!run.recipe) continue;
+      if (!rounded.defined()) rounded = parameter.master.to(config_.compute_dtype);
+      const at::Tensor of_run = rounded.narrow(0, run.first_row, run.rows);
+      const auto scales = *run.recipe == Float8Recipe::kRowwise ? float8::ColumnScales::kPerColumn
+                                                                : float8::ColumnScales::kPerTensor;
+      if (rows && columns) {
+        float8::Float8Copies copies = float8::quantize_rows_and_columns(of_run, scales);
+        run.row = std::move(copies.row);
+        run.column = std::move(copies.column);
+      } else if (rows) {
+        run.row = float8::quantize_rows(of_run);
+      } else {
+        run.column = scales == float8::ColumnScales::kPerColumn
+                         ? float8::quantize_columns(of_run)
+                         : float8::quantize_columns_by_tensor(of_run);
+      }
+    }
+  }
+  state.rows_ready |= rows;
+  state.columns_ready |= columns;
+}
+
+// ---- Gradients ----
+
+Gradients Sharder::gradients(size_t index) {
+  Unit& unit = units_[index];
+  UnitState& state = states_[index];
+  Gradients gradients;
+  for (size_t i = 0; i < unit.parameters.size(); ++i) {
+    Parameter& parameter = unit.parameters[i];
+    const auto options = at::TensorOptions().device(device_).dtype(
+        gradient_dtype(config_, mesh_.shape, unit, parameter));
+    if (sharded()) {
+      at::Tensor& whole = state.gradients.emplace_back(
+          at::empty(with_rows(parameter.shape, parameter.shard.chunk * mesh_.shape.dp_shard),
+                    options));
+      gradients.tensors.push_back(whole.narrow(0, 0, parameter.shape[0]));
+      continue;
+    }
+    gradients.accumulate = parameter.gradient.defined();
+    if (!parameter.gradient.defined()) parameter.gradient = at::empty(parameter.shape, options);
+    gradients.tensors.push_back(parameter.gradient);
+  }
+  return gradients;
+}
+
+void Sharder::start_reduce(size_t index, bool last_micro_batch) {
+  if (!reduces()) return;
+  std::vector<at::Tensor> whole = std::exchange(states_[index].gradients, {});
+  std::vector<Parameter>& parameters = units_[index].parameters;
+  std::vector<Transfer> transfers;
+  std::vector<bool> first;  // micro-batch of the step
+  for (size_t i = 0; i < whole.size(); ++i) {
+    Parameter& parameter = parameters[i];
+    at::Tensor sum =
+        at::empty(with_rows(parameter.shape, parameter.shard.chunk), whole[i].options());
+    transfers.push_back({sum, whole[i]});
+    first.push_back(!parameter.gradient.defined());
+    if (!first.back()) continue;
+    parameter.gradient = sum.narrow(0, 0, parameter.shard.count);
+    if (accumulates_in_other_dtype(sum)) {
+      parameter.gradient = at::empty_like(parameter.gradient, at::kFloat);
+    }
+  }
+  // One unit at a time is on its way; the one before had all of this one's backward for it.
+  reduced_.wait();
+  in_reduction_ = std::move(transfers);
+  reduced_ = stream_.run([&] {
+    mesh_.dp_shard.reduce_scatter(in_reduction_);
+    std::vector<at::Tensor> sums;
+    for (size_t i = 0; i < in_reduction_.size(); ++i) {
+      Parameter& parameter = parameters[i];
+      const at::Tensor sum = in_reduction_[i].out.narrow(0, 0, parameter.shard.count);
+      if (!first[i]) {
+        parameter.gradient.add_(sum);
+      } else if (accumulates_in_other_dtype(sum)) {
+        parameter.gradient.copy_(sum);
+      }
+    }
+    if (!last_micro_batch) return;
+    for (const Parameter& parameter : parameters) sums.push_back(parameter.gradient);
+    mesh_.dp_replicate.all_reduce_(sums);
+  });
+}
+
+void Sharder::finish_reduce(bool last_micro_batch) {
+  reduced_.wait();
+  in_reduction_.clear();
+  if (!last_micro_batch || mesh_.shape.tp == 1) return;
+  // Tensor-parallel ranks have seen different tokens of what they hold alike (the norms).
+  std::vector<at::Tensor> partial;
+  for (const Parameter* parameter : parameters()) {
+    if (!parameter->split_by_tensor_parallel()) partial.push_back(parameter->gradient);
+  }
+  mesh_.tp.all_reduce_(partial);
+}
+
+// ---- The optimizer ----
 
 at::Tensor Sharder::rounding_target(const Parameter& parameter) const {
   if (config_.compute_dtype != at::kBFloat16 || parameter.compute.is_same(parameter.master)) {
@@ -86,52 +271,18 @@ at::Tensor Sharder::rounding_target(const Parameter& parameter) const {
   return fits ? parameter.gradient : at::Tensor();
 }
 
-void Sharder::parameters_changed() { weights_stale_.assign(units_.size(), true); }
-
 void Sharder::parameters_updated() {
   // fp32 copies of bf16 masters are widened, not rounded: the optimizer leaves them as they were.
   if (config_.compute_dtype != at::kBFloat16) return refresh_compute();
-  parameters_changed();
+  mark_copies_stale();
+  if (sharded()) return;  // copies are made of what is gathered
   for (size_t unit = 0; unit < units_.size(); ++unit) {
     const bool targets_written = std::ranges::all_of(
         units_[unit].parameters,
         [&](const Parameter& parameter) { return rounding_target(parameter).defined(); });
     // At once, while they are there. The other units wait until they are asked for.
-    if (targets_written) quantise(unit, targets_written);
+    if (targets_written) quantise(unit, true, true, targets_written);
   }
-}
-
-void Sharder::quantise(size_t unit, bool targets_written) {
-  for (size_t i = 0; i < weights_[unit].size(); ++i) {
-    const Parameter& parameter = units_[unit].parameters[i];
-    // Always from the rounding to the compute dtype, as if the weight had been gathered in it.
-    at::Tensor rounded = targets_written ? rounding_target(parameter) : parameter.compute;
-    for (WeightRun& run : weights_[unit][i].runs) {
-      if (!run.recipe) continue;
-      if (!rounded.defined()) rounded = parameter.master.to(config_.compute_dtype);
-      const auto scales = *run.recipe == Float8Recipe::kRowwise ? float8::ColumnScales::kPerColumn
-                                                                : float8::ColumnScales::kPerTensor;
-      float8::Float8Copies copies =
-          float8::quantize_rows_and_columns(rounded.narrow(0, run.first_row, run.rows), scales);
-      run.row = std::move(copies.row);
-      run.column = std::move(copies.column);
-    }
-  }
-  weights_stale_[unit] = false;
-}
-
-Gradients Sharder::gradients(size_t index) {
-  Unit& unit = units_[index];
-  Gradients gradients{.tensors = {}, .accumulate = unit.parameters.front().gradient.defined()};
-  for (Parameter& parameter : unit.parameters) {
-    if (!parameter.gradient.defined()) {
-      parameter.gradient = at::empty(
-          parameter.shape,
-          at::TensorOptions().device(device_).dtype(gradient_dtype(config_, unit, parameter)));
-    }
-    gradients.tensors.push_back(parameter.gradient);
-  }
-  return gradients;
 }
 
 void Sharder::release_gradients() {

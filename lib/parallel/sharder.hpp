@@ -1,14 +1,20 @@
 // Owns the storage of the parameters and stands between it and the walk over the units: gathers a
 // unit's weights before it computes, gives its gradients a place, and reduces them afterwards.
-// One rank holds everything, so gathering and reducing have nothing to move yet; the walk is
-// written as it is for many ranks. All methods are called from the training thread.
+//
+// Each rank stores its rows of every parameter along dp_shard: the master, the moments, and the
+// rounding to the compute dtype, which is what is gathered. Gathering and reducing run on a stream
+// of their own: the walk starts the next unit's gather before it computes this one, and a unit's
+// reduction ends while the next one computes. One rank along dp_shard holds all rows: nothing moves,
+// and weights and float8 copies stay from step to step. All methods are called from the training
+// thread; they enqueue and do not wait.
 #pragma once
 
-#include <span>
 #include <vector>
 
 #include "lib/float8/float8_tensor.hpp"
 #include "lib/ops/device.hpp"
+#include "lib/ops/side_stream.hpp"
+#include "lib/parallel/mesh.hpp"
 #include "lib/parallel/parameter.hpp"
 
 namespace titan {
@@ -19,10 +25,10 @@ struct WeightRun : ParameterRun {
   Float8Tensor column;  // for dgrad
 };
 
-// What a module computes with.
+// What a module computes with: the whole parameter, or this tensor-parallel rank's block of it.
 struct Weight {
   std::vector<int64_t> shape;
-  at::Tensor compute;  // the whole parameter in the compute dtype; undefined if float8 throughout
+  at::Tensor compute;  // in the compute dtype; undefined if float8 throughout
   std::vector<WeightRun> runs;
 };
 
@@ -42,21 +48,30 @@ struct SharderConfig {
   at::ScalarType parameter_dtype = at::kFloat;  // masters, and moments unless
   bool bfloat16_moments = false;                // they are in bf16, rounded stochastically
   at::ScalarType compute_dtype = at::kBFloat16;
-  // Micro-batches per optimizer step. With one, the gradient of a block's matrix is stored in the
-  // compute dtype, which is what the matmul's rounding leaves of it anyway.
+  at::ScalarType reduce_dtype = at::kFloat;  // of gradients on their way between ranks
+  // Micro-batches per optimizer step.
   int64_t micro_batches = 1;
+  // Whether a unit's weights are let go of after its forward and gathered again for its backward.
+  bool reshard_after_forward = true;
 };
 
-// The dtype in which a parameter's gradient is stored.
-at::ScalarType gradient_dtype(const SharderConfig& config, const Unit& unit,
+// The dtype in which backward writes a parameter's gradient. Where it is reduced: reduce_dtype. On
+// one data rank with one micro-batch, the gradient of a block's matrix stays in the compute dtype,
+// which is what the matmul's rounding leaves of it anyway.
+at::ScalarType gradient_dtype(const SharderConfig& config, const MeshShape& mesh, const Unit& unit,
                               const Parameter& parameter);
+
+// What the weights are to be used for.
+enum class Direction { kForward, kBackward };
 
 class Sharder {
  public:
-  // Allocates masters and compute copies of every parameter, uninitialised.
-  Sharder(std::vector<Unit> units, const SharderConfig& config, const ops::Device& device);
+  // Allocates this rank's shards of masters and compute copies, uninitialised.
+  Sharder(std::vector<Unit> units, const SharderConfig& config, const ops::Device& device,
+          Mesh mesh = {});
 
   const SharderConfig& config() const { return config_; }
+  const Mesh& mesh() const { return mesh_; }
   std::vector<Unit>& units() { return units_; }
   // Every parameter of every unit, in order.
   std::vector<Parameter*> parameters();
@@ -68,8 +83,29 @@ class Sharder {
   // After the masters were written by something other than the optimizer (a checkpoint).
   void refresh_compute();
 
-  // Quantises the float8 runs where the parameters have changed since the last call.
-  const Weights& weights(size_t unit);
+  // ---- The walk: every rank makes these calls in the same order ----
+
+  // Starts to gather a unit's weights, beside what the device computes; not before all that was
+  // enqueued so far.
+  void start_gather(size_t unit);
+  // The gathered weights, with the float8 copies that the direction reads; gathers now what was not
+  // started before.
+  const Weights& weights(size_t unit, Direction direction = Direction::kForward);
+  // The walk has enqueued all that reads the weights in this direction.
+  void release(size_t unit, Direction direction);
+
+  // Where backward writes. On many ranks a new place for every micro-batch; on one it is allocated
+  // on the first call of a step, and accumulates on the later ones.
+  Gradients gradients(size_t unit);
+  // Starts to sum the unit's gradients over the data ranks into this rank's shard, and lets go of
+  // the rest. Along dp_replicate only with the step's last micro-batch.
+  void start_reduce(size_t unit, bool last_micro_batch);
+  // Makes the current stream wait for all reductions. With the last micro-batch every gradient is
+  // then whole.
+  void finish_reduce(bool last_micro_batch);
+
+  // ---- The optimizer ----
+
   // Where the optimizer rounds a new master to bf16, if that is the compute dtype: the compute
   // copy; where products read float8 copies alone the gradient's memory, if its dtype allows; else
   // nowhere (undefined).
@@ -78,22 +114,41 @@ class Sharder {
   // compute copies and, where their roundings are there, the float8 copies up to date.
   void parameters_updated();
   // Float8 copies are of older values: weights() makes them again from the masters.
-  void parameters_changed();
-  // Allocates the gradients on the first call of a step; accumulates on the later ones.
-  Gradients gradients(size_t unit);
+  void mark_copies_stale();
   // Frees all gradients: after the optimizer step.
   void release_gradients();
 
  private:
-  // Makes the float8 copies of a unit's parameters, from their rounding targets if written, else
-  // from the masters.
-  void quantise(size_t unit, bool targets_written);
+  // One unit's weights and gradients on their way.
+  struct UnitState {
+    Weights weights;
+    bool gathered = false;         // or on the way
+    ops::SideStream::Mark arrived;
+    bool rows_ready = false, columns_ready = false;  // the float8 copies
+    std::vector<at::Tensor> gradients;  // all rows, until they are reduced
+  };
+
+  bool sharded() const { return mesh_.shape.dp_shard > 1; }
+  bool reduces() const { return mesh_.shape.data_ranks() > 1; }
+  void allocate(Parameter& parameter);
+  // Makes float8 copies of a unit's parameters: from their rounding targets if written, else from
+  // the gathered weights, else from the masters.
+  void quantise(size_t unit, bool rows, bool columns, bool targets_written = false);
+  // Sums of micro-batches are fp32 even if each travels in bf16.
+  bool accumulates_in_other_dtype(const at::Tensor& sum) const {
+    return config_.micro_batches > 1 && sum.scalar_type() == at::kBFloat16;
+  }
 
   std::vector<Unit> units_;
-  std::vector<Weights> weights_;     // by unit
-  std::vector<bool> weights_stale_;  // by unit: the float8 copies are of older values
+  std::vector<UnitState> states_;  // by unit
+  // By parameter: its compute shard with the rows that make all shards equal. What is gathered.
+  std::vector<std::vector<at::Tensor>> padded_compute_;
   SharderConfig config_;
+  Mesh mesh_;
   at::Device device_;
+  ops::SideStream stream_;
+  ops::SideStream::Mark reduced_;
+  std::vector<Transfer> in_reduction_;  // alive until the current stream has waited for reduced_
 };
 
 }  // namespace titan

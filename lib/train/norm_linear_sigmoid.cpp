@@ -44,7 +44,7 @@ NormLinearSigmoid::NormLinearSigmoid(const ops::Device& device, const LinearSize
 NormLinearSigmoid::Result NormLinearSigmoid::forward_backward(const at::Tensor& x,
                                                               const at::Tensor& dy) {
   const StepContext context{.device = device_, .batch = 1, .seq_len = size_.m, .rope_table = {}};
-  sharder_.parameters_changed();
+  sharder_.mark_copies_stale();
   const Weight& weight = sharder_.weights(0)[0];
   const WithCopy with_copy = copy_for(weight.runs.front().recipe);
   const bool float8_wgrad = wgrad_reads_only_copies(weight);

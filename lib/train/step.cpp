@@ -18,50 +18,70 @@ StepContext Step::context(const MicroBatch& micro_batch) {
     rope_table_ =
         ops::rope_table(micro_batch.seq_len, attention.head_dim, attention.rope, device_.torch());
   }
-  return {device_, micro_batch.batch, micro_batch.seq_len, rope_table_};
+  return {device_, sharder_.mesh().tp, micro_batch.batch, micro_batch.seq_len, rope_table_};
 }
 
 at::Tensor Step::forward(const StepContext& context, const MicroBatch& micro_batch,
                          std::vector<std::unique_ptr<Block::Saved>>* saved) {
-  at::Tensor x = decoder_.embedding.forward(sharder_.weights(0), micro_batch.tokens);
+  sharder_.start_gather(0);
+  sharder_.start_gather(decoder_.block_unit(0));
+  at::Tensor x = decoder_.embedding.forward(context, sharder_.weights(0), micro_batch.tokens);
+  sharder_.release(0, Direction::kBackward);  // which reads no weights
   for (size_t i = 0; i < decoder_.blocks.size(); ++i) {
-    x = decoder_.blocks[i]->forward(context, sharder_.weights(decoder_.block_unit(i)), std::move(x),
+    const size_t unit = decoder_.block_unit(i);
+    sharder_.start_gather(unit + 1);
+    x = decoder_.blocks[i]->forward(context, sharder_.weights(unit), std::move(x),
                                     saved == nullptr ? nullptr : &(*saved)[i]);
+    sharder_.release(unit, saved == nullptr ? Direction::kBackward : Direction::kForward);
   }
   return x;
 }
 
 at::Tensor Step::forward_backward(const MicroBatch& micro_batch,
-                                  const at::Tensor& inverse_valid_tokens) {
+                                  const at::Tensor& inverse_valid_tokens, bool last_micro_batch) {
   StepContext context = this->context(micro_batch);
   std::vector<std::unique_ptr<Block::Saved>> saved(decoder_.blocks.size());
   at::Tensor x = forward(context, micro_batch, &saved);
 
   const size_t head = decoder_.head_unit();
-  auto [loss, dx] =
-      decoder_.head.forward_backward(context, sharder_.weights(head), sharder_.gradients(head), x,
-                                     micro_batch.labels, inverse_valid_tokens);
+  sharder_.start_gather(head - 1);
+  auto [loss, dx] = decoder_.head.forward_backward(
+      context, sharder_.weights(head, Direction::kBackward), sharder_.gradients(head), x,
+      micro_batch.labels, inverse_valid_tokens);
   x.reset();
+  sharder_.release(head, Direction::kBackward);
+  sharder_.start_reduce(head, last_micro_batch);
   for (size_t i = decoder_.blocks.size(); i-- > 0;) {
     const size_t unit = decoder_.block_unit(i);
-    dx = decoder_.blocks[i]->backward(context, sharder_.weights(unit), sharder_.gradients(unit),
-                                      std::move(dx), std::move(saved[i]));
+    if (i > 0) sharder_.start_gather(unit - 1);
+    dx = decoder_.blocks[i]->backward(context, sharder_.weights(unit, Direction::kBackward),
+                                      sharder_.gradients(unit), std::move(dx), std::move(saved[i]));
+    sharder_.release(unit, Direction::kBackward);
+    sharder_.start_reduce(unit, last_micro_batch);
   }
-  decoder_.embedding.backward(sharder_.gradients(0), dx, micro_batch.tokens);
+  decoder_.embedding.backward(context, sharder_.gradients(0), dx, micro_batch.tokens);
+  sharder_.start_reduce(0, last_micro_batch);
+  sharder_.finish_reduce(last_micro_batch);
   return loss;
 }
 
 at::Tensor Step::evaluate(const MicroBatch& micro_batch, const at::Tensor& inverse_valid_tokens) {
   StepContext context = this->context(micro_batch);
   at::Tensor x = forward(context, micro_batch, nullptr);
-  return decoder_.head.forward(context, sharder_.weights(decoder_.head_unit()), x,
-                               micro_batch.labels, inverse_valid_tokens);
+  const size_t head = decoder_.head_unit();
+  at::Tensor loss = decoder_.head.forward(context, sharder_.weights(head), x, micro_batch.labels,
+                                          inverse_valid_tokens);
+  sharder_.release(head, Direction::kBackward);
+  return loss;
 }
 
 at::Tensor Step::logits(const MicroBatch& micro_batch) {
   StepContext context = this->context(micro_batch);
   at::Tensor x = forward(context, micro_batch, nullptr);
-  return decoder_.head.logits(context, sharder_.weights(decoder_.head_unit()), x);
+  const size_t head = decoder_.head_unit();
+  at::Tensor logits = decoder_.head.logits(context, sharder_.weights(head), x);
+  sharder_.release(head, Direction::kBackward);
+  return logits;
 }
 
 }  // namespace titan

@@ -19,11 +19,12 @@ class Step {
   Step(const Decoder& decoder, const DecoderConfig& config, Sharder& sharder,
        const ops::Device& device);
 
-  // Leaves gradients with the sharder (adding to those of earlier micro-batches) and returns the
-  // loss, a scalar on the device: the sum over the micro-batch times inverse_valid_tokens.
-  // Enqueues only; never waits for the device.
+  // Leaves gradients with the sharder (adding to those of earlier micro-batches; with the step's
+  // last one they are summed over all ranks) and returns the loss, a scalar on the device: the sum
+  // over this rank's micro-batch times inverse_valid_tokens. Enqueues only; never waits for the
+  // device.
   at::Tensor forward_backward(const MicroBatch& micro_batch,
-                              const at::Tensor& inverse_valid_tokens);
+                              const at::Tensor& inverse_valid_tokens, bool last_micro_batch = true);
 
   // The loss alone, keeping nothing.
   at::Tensor evaluate(const MicroBatch& micro_batch, const at::Tensor& inverse_valid_tokens);
@@ -33,6 +34,7 @@ class Step {
 
  private:
   StepContext context(const MicroBatch& micro_batch);
+  // Through the embedding and the blocks; ends with the gather of the head on its way.
   at::Tensor forward(const StepContext& context, const MicroBatch& micro_batch,
                      std::vector<std::unique_ptr<Block::Saved>>* saved);
 

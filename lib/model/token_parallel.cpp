@@ -1,0 +1,36 @@
+#include "lib/model/token_parallel.hpp"
+
+#include <ATen/ATen.h>
+
+namespace titan {
+namespace {
+
+at::Tensor with_rows(const at::Tensor& like, int64_t rows) {
+  std::vector<int64_t> shape = like.sizes().vec();
+  shape[0] = rows;
+  return at::empty(shape, like.options());
+}
+
+}  // namespace
+
+at::Tensor gather_tokens(const StepContext& context, const at::Tensor& x) {
+  if (context.tp.size() == 1) return x;
+  at::Tensor all = with_rows(x, x.size(0) * context.tp.size());
+  context.tp.all_gather(all, x);
+  return all;
+}
+
+at::Tensor scatter_tokens(const StepContext& context, const at::Tensor& partial) {
+  if (context.tp.size() == 1) return partial;
+  at::Tensor own = with_rows(partial, partial.size(0) / context.tp.size());
+  context.tp.reduce_scatter(own, partial);
+  return own;
+}
+
+at::Tensor linear_forward_scattered(const StepContext& context, const Weight& weight,
+                                    const LinearInput& input, const at::Tensor& residual) {
+  if (context.tp.size() == 1) return linear_forward(context, weight, input, residual);
+  return scatter_tokens(context, linear_forward(context, weight, input)).add_(residual);
+}
+
+}  // namespace titan
