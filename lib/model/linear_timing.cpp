@@ -140,7 +140,7 @@ class TimedGroup {
 
   LinearInput forward_input(const Weights& weights, const Operands& operands) {
     const Weight& weight = weights[kLinear];
-    if (norm_before()) return norm_.forward(weights, operands.x, saved_);
+    if (norm_before()) return norm_.forward(context_, weights, operands.x, saved_);
     if (place_ != Place::kDown) return linear_input(weight, operands.x);
     if (!reads_only_copies(weight)) return linear_input(weight, ops::swiglu(operands.gate_up));
     return {{},
@@ -182,7 +182,9 @@ class TimedGroup {
                             const at::Tensor& column_amax) {
     const Weight& weight = weights[kLinear];
     if (norm_before()) {
-      return norm_.backward(weights, gradients_, dx, operands.x, saved_, operands.x, nullptr).y;
+      return norm_
+          .backward(context_, weights, gradients_, dx, operands.x, saved_, operands.x, nullptr)
+          .y;
     }
     if (place_ == Place::kDown && wgrad_reads_only_copies(weight)) {
       return {{}, float8::swiglu_columns(operands.gate_up, column_amax)};

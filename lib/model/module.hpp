@@ -15,10 +15,10 @@ namespace titan {
 // What a walk over the units carries with it.
 struct StepContext {
   const ops::Device& device;
-  const Group& tp;    // tensor-parallel ranks
   int64_t batch = 0;  // sequences in this micro-batch
   int64_t seq_len = 0;
   at::Tensor rope_table = {};  // ops::rope_table for seq_len
+  Group tp = {};               // the tensor-parallel ranks
 };
 
 }  // namespace titan

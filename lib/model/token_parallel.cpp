@@ -20,6 +20,12 @@ at::Tensor gather_tokens(const StepContext& context, const at::Tensor& x) {
   return all;
 }
 
+void linear_backward_input_scattered(const StepContext& context, const Weight& weight,
+                                     const LinearGradient& gradient, at::Tensor dx) {
+  if (context.tp.size() == 1) return linear_backward_input_out(context, weight, gradient, dx);
+  context.tp.reduce_scatter(dx, linear_backward_input(context, weight, gradient));
+}
+
 at::Tensor scatter_tokens(const StepContext& context, const at::Tensor& partial) {
   if (context.tp.size() == 1) return partial;
   at::Tensor own = with_rows(partial, partial.size(0) / context.tp.size());

@@ -19,4 +19,8 @@ at::Tensor scatter_tokens(const StepContext& context, const at::Tensor& partial)
 at::Tensor linear_forward_scattered(const StepContext& context, const Weight& weight,
                                     const LinearInput& input, const at::Tensor& residual);
 
+// dx[T/n, K]: this rank's tokens of the input gradient of a linear split by its outputs.
+void linear_backward_input_scattered(const StepContext& context, const Weight& weight,
+                                     const LinearGradient& gradient, at::Tensor dx);
+
 }  // namespace titan

@@ -36,7 +36,7 @@ class TransformerBlock final : public Block {
 
   // The block's parameters, in the order in which this class indexes them.
   static Unit declare(const BlockConfig& config, const std::string& name,
-                      const TensorParallelRank& tp);
+                      const TensorParallelRank& tp = {});
 
   at::Tensor forward(const StepContext& context, const Weights& weights, at::Tensor x,
                      std::unique_ptr<Block::Saved>* saved) const override;

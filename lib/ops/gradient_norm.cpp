@@ -17,6 +17,7 @@ namespace {
 #if TITAN_CUDA
 
 at::Tensor square_sum_cuda(const std::vector<at::Tensor>& tensors, at::Device device) {
+  if (tensors.empty()) return at::zeros({}, at::TensorOptions(device).dtype(at::kDouble));
   int64_t count = 0;
   for (const at::Tensor& tensor : tensors) count += kernels::square_sum_partials(tensor.numel());
   const auto options = at::TensorOptions().device(device).dtype(at::kDouble);

@@ -10,9 +10,16 @@ Optimizer::Optimizer(const OptimizerConfig& config, Sharder& sharder, const ops:
 }
 
 void Optimizer::step(double learning_rate, const at::Tensor& loss) {
+  // One sum over the world, so that all ranks decide alike. What several ranks hold counts once.
+  const Mesh& mesh = sharder_.mesh();
   std::vector<at::Tensor> gradients;
-  for (const Parameter* parameter : sharder_.parameters()) gradients.push_back(parameter->gradient);
+  for (const Parameter* parameter : sharder_.parameters()) {
+    const bool first_of_tp = parameter->split_by_tensor_parallel() || mesh.tp.rank() == 0;
+    const bool counts = first_of_tp && mesh.dp_replicate.rank() == 0;
+    if (counts && parameter->shard.count > 0) gradients.push_back(parameter->gradient);
+  }
   at::Tensor square_sum = ops::square_sum(gradients, loss.device());
+  mesh.world.all_reduce_(square_sum);
   ops::decide_step({config_.max_norm, config_.beta1, config_.beta2}, square_sum, loss, controls_);
 
   const ops::AdamWSettings settings{.learning_rate = learning_rate,
@@ -22,24 +29,24 @@ void Optimizer::step(double learning_rate, const at::Tensor& loss) {
                                     .weight_decay = config_.weight_decay,
                                     .decoupled = config_.decoupled_weight_decay};
   for (const Parameter* parameter : sharder_.parameters()) {
-    for (size_t i = 0; i < parameter->members.size(); ++i) update(*parameter, i, settings);
+    for (const ShardPiece& piece : parameter->pieces()) update(*parameter, piece, settings);
   }
   sharder_.parameters_updated();
 }
 
-void Optimizer::update(const Parameter& parameter, size_t member,
+void Optimizer::update(const Parameter& parameter, const ShardPiece& piece,
                        const ops::AdamWSettings& settings) const {
-  const auto rows = [&](const at::Tensor& tensor) { return parameter.member_rows(tensor, member); };
   const at::Tensor rounded = sharder_.rounding_target(parameter);
   std::optional<ops::MomentRounding> rounding;
   if (sharder_.config().bfloat16_moments) {
-    rounding = {.key = ops::rounding_key(seed_, parameter.members[member].name), .first_index = 0};
+    rounding = {.key = ops::rounding_key(seed_, parameter.members[piece.member].name),
+                .first_index = parameter.global_block(piece).first_index};
   }
-  ops::adamw_({.master = rows(parameter.master),
-               .gradient = rows(parameter.gradient),
-               .exp_avg = rows(parameter.exp_avg),
-               .exp_avg_sq = rows(parameter.exp_avg_sq),
-               .compute = rounded.defined() ? rows(rounded) : at::Tensor()},
+  ops::adamw_({.master = piece.of(parameter.master),
+               .gradient = piece.of(parameter.gradient),
+               .exp_avg = piece.of(parameter.exp_avg),
+               .exp_avg_sq = piece.of(parameter.exp_avg_sq),
+               .compute = rounded.defined() ? piece.of(rounded) : at::Tensor()},
               settings, controls_, rounding);
 }
 

@@ -26,8 +26,9 @@ class Optimizer {
   // Allocates the moments with the sharder, which outlives the optimizer.
   Optimizer(const OptimizerConfig& config, Sharder& sharder, const ops::Device& device);
 
-  // Clips and updates by the gradients that the sharder holds. With a non-finite gradient norm or
-  // `loss` (a scalar on the device) nothing changes and skipped() becomes 1. Enqueues only.
+  // Clips and updates by the gradients that the sharder holds, by the norm over all ranks. With a
+  // non-finite norm or `loss` (a scalar on the device, equal on all ranks) nothing changes and
+  // skipped() becomes 1. Enqueues only.
   void step(double learning_rate, const at::Tensor& loss);
 
   // Of the last step, on the device: the fp32 norm before clipping, and int32 1 where it was
@@ -42,8 +43,9 @@ class Optimizer {
   void set_seed(uint64_t seed) { seed_ = seed; }
 
  private:
-  // Of one member: what a checkpoint names and the rounding is drawn for.
-  void update(const Parameter& parameter, size_t member, const ops::AdamWSettings& settings) const;
+  // Of one member's part: what a checkpoint names and the rounding is drawn for.
+  void update(const Parameter& parameter, const ShardPiece& piece,
+              const ops::AdamWSettings& settings) const;
 
   OptimizerConfig config_;
   Sharder& sharder_;

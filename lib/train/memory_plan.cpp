@@ -106,7 +106,7 @@ BlockSizes sizes_of(const BlockConfig& block, const Unit& unit, int64_t tokens,
   for (const Parameter& parameter : unit.parameters) {
     sizes.gradients +=
         parameter.size() *
-        static_cast<int64_t>(c10::elementSize(gradient_dtype(sharder, unit, parameter)));
+        static_cast<int64_t>(c10::elementSize(gradient_dtype(sharder, MeshShape{}, unit, parameter)));
   }
   return sizes;
 }
@@ -270,7 +270,7 @@ MemoryPlan plan_memory(const DecoderConfig& model, const MemoryPlanConfig& confi
       }
       plan.gradients +=
           parameter.size() *
-          static_cast<int64_t>(c10::elementSize(gradient_dtype(sharder, unit, parameter)));
+          static_cast<int64_t>(c10::elementSize(gradient_dtype(sharder, MeshShape{}, unit, parameter)));
     }
   }
   plan.workspace = kMatmulWorkspace + config.seq_len * model.layers.front().attention.head_dim * 4;

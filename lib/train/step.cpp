@@ -18,7 +18,7 @@ StepContext Step::context(const MicroBatch& micro_batch) {
     rope_table_ =
         ops::rope_table(micro_batch.seq_len, attention.head_dim, attention.rope, device_.torch());
   }
-  return {device_, sharder_.mesh().tp, micro_batch.batch, micro_batch.seq_len, rope_table_};
+  return {device_, micro_batch.batch, micro_batch.seq_len, rope_table_, sharder_.mesh().tp};
 }
 
 at::Tensor Step::forward(const StepContext& context, const MicroBatch& micro_batch,

@@ -122,11 +122,14 @@ TEST(FromJob, BlockGradientsAreWideWhereTheyAddUp) {
   const Unit head = Head::declare(small_model({kNothing}));
   const Parameter& norm = block.parameters[0];
   const Parameter& matrix = block.parameters[1];
-  EXPECT_EQ(gradient_dtype(in_bf16(1), block, matrix), at::kBFloat16);
-  EXPECT_EQ(gradient_dtype(in_bf16(2), block, matrix), at::kFloat);
-  EXPECT_EQ(gradient_dtype(in_bf16(1), block, norm), at::kFloat);
-  EXPECT_EQ(gradient_dtype(in_bf16(1), head, head.parameters[1]), at::kFloat);
-  EXPECT_EQ(gradient_dtype(in_fp32(1), block, matrix), at::kFloat);
+  EXPECT_EQ(gradient_dtype(in_bf16(1), {}, block, matrix), at::kBFloat16);
+  EXPECT_EQ(gradient_dtype(in_bf16(2), {}, block, matrix), at::kFloat);
+  EXPECT_EQ(gradient_dtype(in_bf16(1), {}, block, norm), at::kFloat);
+  EXPECT_EQ(gradient_dtype(in_bf16(1), {}, head, head.parameters[1]), at::kFloat);
+  EXPECT_EQ(gradient_dtype(in_fp32(1), {}, block, matrix), at::kFloat);
+  // Reduced over data ranks.
+  EXPECT_EQ(gradient_dtype(in_bf16(1), {.dp_shard = 2}, block, matrix), at::kFloat);
+  EXPECT_EQ(gradient_dtype(in_bf16(1), {.tp = 2}, block, matrix), at::kBFloat16);
 }
 
 TEST(FromJob, ScheduleAndOptimizer) {
