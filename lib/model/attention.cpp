@@ -34,7 +34,7 @@ LinearGradient Attention::backward(const StepContext& context, const Weights& we
                                    const float8::RowCopy& dy_copy, Saved& saved) const {
   at::Tensor dout;
   {
-    const LinearGradient gradient = 
+    const LinearGradient gradient =
         linear_gradient(weights[wo_], gather_tokens(context, dy), dy_copy);
     dout = linear_backward_input(context, weights[wo_], gradient);
     linear_backward_weight(context, weights[wo_], gradient,

@@ -15,8 +15,8 @@ Unit Embedding::declare(const EmbeddingConfig& config, const TensorParallelRank&
 
 at::Tensor Embedding::forward(const StepContext& context, const Weights& weights,
                               const at::Tensor& tokens) const {
-  return scatter_tokens(context, ops::embedding(tokens, weights[0].compute,
-                                                {first_row(context), vocab_size_}));
+  return scatter_tokens(
+      context, ops::embedding(tokens, weights[0].compute, {first_row(context), vocab_size_}));
 }
 
 void Embedding::backward(const StepContext& context, const Gradients& gradients,

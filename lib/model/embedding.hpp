@@ -11,7 +11,7 @@ class Embedding {
  public:
   explicit Embedding(const EmbeddingConfig& config) : vocab_size_(config.vocab_size) {}
 
-  static Unit declare(const EmbeddingConfig& config, const TensorParallelRank& tp);
+  static Unit declare(const EmbeddingConfig& config, const TensorParallelRank& tp = {});
 
   // tokens: int32 [T], all tokens -> [T/tp, D]. Nothing is kept but the tokens, which the walk has.
   at::Tensor forward(const StepContext& context, const Weights& weights,

@@ -91,8 +91,8 @@ at::Tensor Head::forward(const StepContext& context, const Weights& weights, con
   for (int64_t first = 0; first < x.size(0); first += chunk_rows_ / ranks) {
     const int64_t rows = std::min(chunk_rows_ / ranks, x.size(0) - first);
     const at::Tensor gathered = gather_tokens(context, normed.narrow(0, first, rows));
-    at::Tensor logits = linear_forward(context, weights[kOutput],
-                                       linear_input(weights[kOutput], gathered));
+    at::Tensor logits =
+        linear_forward(context, weights[kOutput], linear_input(weights[kOutput], gathered));
     const at::Tensor chunk = chunk_labels(context, labels, first, rows);
     const at::Tensor out = losses.narrow(0, first * ranks, rows * ranks);
     if (ranks == 1) {

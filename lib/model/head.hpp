@@ -1,7 +1,8 @@
 // The head: final norm, output projection and cross-entropy in one, over chunks of rows, so that
 // the logits never exist whole. Tensor-parallel ranks have equal parts of the vocabulary; a chunk
-// takes the same rows of every rank's tokens (loss parallel). Labels of -100 do not count. The loss is the sum of the rows'
-// losses times inverse_valid_tokens (1 / valid tokens of the global batch), as upstream.
+// takes the same rows of every rank's tokens (loss parallel). Labels of -100 do not count. The loss
+// is the sum of the rows' losses times inverse_valid_tokens (1 / valid tokens of the global batch),
+// as upstream.
 #pragma once
 
 #include "lib/model/declare.hpp"
@@ -17,9 +18,7 @@ class Head {
   static constexpr int64_t kChunkRows = 8192;
 
   explicit Head(const DecoderConfig& config, int64_t chunk_rows = kChunkRows)
-      : eps_(config.norm.eps),
-        vocab_size_(config.output.out_features()),
-        chunk_rows_(chunk_rows) {}
+      : eps_(config.norm.eps), vocab_size_(config.output.out_features()), chunk_rows_(chunk_rows) {}
 
   static Unit declare(const DecoderConfig& config, const TensorParallelRank& tp = {});
 

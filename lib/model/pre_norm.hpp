@@ -17,7 +17,8 @@ class PreNorm {
   };
 
   // x: [T/tp, D], this rank's tokens; what the linear group reads: all tokens.
-  LinearInput forward(const StepContext& context, const Weights& weights, const at::Tensor& x, Saved& saved) const;
+  LinearInput forward(const StepContext& context, const Weights& weights, const at::Tensor& x,
+                      Saved& saved) const;
 
   struct Backward {
     at::Tensor dx;         // dresidual included
@@ -25,11 +26,12 @@ class PreNorm {
     WgradInput y;          // the norm's output, for the group's weight gradient
   };
   // dy: gradient of the norm's output; dresidual: the gradient that reaches x past the norm. Writes
-  // the norm weight's gradient (of this rank's tokens). `producer`: the linear group that x is the output of, or null:
-  // where it is in float8 throughout and sees no other rank's tokens, dx comes with its copy.
-  Backward backward(const StepContext& context, const Weights& weights, const Gradients& gradients, const at::Tensor& dy,
-                    const at::Tensor& x, const Saved& saved, const at::Tensor& dresidual,
-                    const Weight* producer) const;
+  // the norm weight's gradient (of this rank's tokens). `producer`: the linear group that x is the
+  // output of, or null: where it is in float8 throughout and sees no other rank's tokens, dx comes
+  // with its copy.
+  Backward backward(const StepContext& context, const Weights& weights, const Gradients& gradients,
+                    const at::Tensor& dy, const at::Tensor& x, const Saved& saved,
+                    const at::Tensor& dresidual, const Weight* producer) const;
 
  private:
   size_t norm_, linear_;

@@ -1,8 +1,8 @@
-// Tensor parallelism splits products among ranks by heads, hidden units or vocabulary, and what lies
-// between them by tokens: rank r of n has tokens [r T/n, (r + 1) T/n) of the micro-batch's T, taken
-// as one row (what upstream calls sequence parallel). A product split by its outputs (wq, wk, wv;
-// w1, w3; output) reads all tokens; one split by its inputs (wo, w2) gives every rank a part of the
-// sum for all tokens. On one rank the functions return what they are given.
+// Tensor parallelism splits products among ranks by heads, hidden units or vocabulary, and what
+// lies between them by tokens: rank r of n has tokens [r T/n, (r + 1) T/n) of the micro-batch's T,
+// taken as one row (what upstream calls sequence parallel). A product split by its outputs (wq, wk,
+// wv; w1, w3; output) reads all tokens; one split by its inputs (wo, w2) gives every rank a part of
+// the sum for all tokens. On one rank the functions return what they are given.
 #pragma once
 
 #include "lib/model/linear.hpp"

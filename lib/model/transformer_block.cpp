@@ -31,14 +31,15 @@ TransformerBlock::TransformerBlock(const BlockConfig& config)
 Unit TransformerBlock::declare(const BlockConfig& config, const std::string& name,
                                const TensorParallelRank& tp) {
   return {.name = name,
-          .parameters = {
-              declare_norm(config.attention_norm, name + ".attention_norm"),
-              declare_linears(config.attention.qkv, name + ".attention.", tp),
-              declare_linears(config.attention.wo, name + ".attention.", tp),
-              declare_norm(config.ffn_norm, name + ".ffn_norm"),
-              declare_linears(config.feed_forward.gate_up, name + ".feed_forward.", tp),
-              declare_linears(config.feed_forward.down, name + ".feed_forward.", tp),
-          },
+          .parameters =
+              {
+                  declare_norm(config.attention_norm, name + ".attention_norm"),
+                  declare_linears(config.attention.qkv, name + ".attention.", tp),
+                  declare_linears(config.attention.wo, name + ".attention.", tp),
+                  declare_norm(config.ffn_norm, name + ".ffn_norm"),
+                  declare_linears(config.feed_forward.gate_up, name + ".feed_forward.", tp),
+                  declare_linears(config.feed_forward.down, name + ".feed_forward.", tp),
+              },
           .backward_repeats_forward = config.recompute != Recompute::kNothing};
 }
 
@@ -67,7 +68,8 @@ at::Tensor TransformerBlock::forward(const StepContext& context, const Weights& 
 void TransformerBlock::forward_kept(const StepContext& context, const Weights& weights,
                                     Kept& kept) const {
   if (!kept.mid.defined()) {
-    const LinearInput normed = attention_norm_.forward(context, weights, kept.x, kept.attention_norm);
+    const LinearInput normed =
+        attention_norm_.forward(context, weights, kept.x, kept.attention_norm);
     kept.mid = attention_.forward(context, weights, normed, kept.x, kept.attention);
   }
   if (!kept.feed_forward.gate_up.defined()) {
@@ -86,8 +88,8 @@ at::Tensor TransformerBlock::backward(const StepContext& context, const Weights&
   LinearGradient dgate_up =
       feed_forward_.backward(context, weights, gradients, dy, kept.feed_forward);
   at::Tensor dnorm = feed_forward_.backward_x(context, weights, dgate_up);
-  PreNorm::Backward mid =
-      ffn_norm_.backward(context, weights, gradients, dnorm, kept.mid, kept.ffn_norm, dy, &weights[kWo]);
+  PreNorm::Backward mid = ffn_norm_.backward(context, weights, gradients, dnorm, kept.mid,
+                                             kept.ffn_norm, dy, &weights[kWo]);
   dy.reset();
   dnorm.reset();
   kept.mid.reset();
@@ -100,8 +102,9 @@ at::Tensor TransformerBlock::backward(const StepContext& context, const Weights&
       attention_.backward(context, weights, gradients, mid.dx, mid.copy, kept.attention);
   mid.copy = {};
   dnorm = attention_.backward_x(context, weights, dqkv);
-  const PreNorm::Backward x = attention_norm_.backward(
-      context, weights, gradients, dnorm, kept.x, kept.attention_norm, mid.dx, /*producer=*/nullptr);
+  const PreNorm::Backward x =
+      attention_norm_.backward(context, weights, gradients, dnorm, kept.x, kept.attention_norm,
+                               mid.dx, /*producer=*/nullptr);
   attention_.backward_qkv_weight(context, weights, gradients, dqkv, x.y);
   return x.dx;
 }

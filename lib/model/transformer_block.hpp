@@ -21,7 +21,8 @@ class Block {
   };
   virtual ~Block() = default;
 
-  // x: [T/tp, D] -> [T/tp, D], this rank's tokens. Where `saved` is null (validation) nothing is kept.
+  // x: [T/tp, D] -> [T/tp, D], this rank's tokens. Where `saved` is null (validation) nothing is
+  // kept.
   virtual at::Tensor forward(const StepContext& context, const Weights& weights, at::Tensor x,
                              std::unique_ptr<Saved>* saved) const = 0;
   // dy: [T/tp, D], gradient of the output -> gradient of x. Consumes `saved`, freeing as it goes.

@@ -106,9 +106,8 @@ void Sharder::start_gather(size_t unit) {
   std::vector<Transfer> transfers;
   for (size_t i = 0; i < state.weights.size(); ++i) {
     const at::Tensor& shard = padded_compute_[unit][i];
-    at::Tensor whole =
-        at::empty(with_rows(shard.sizes().vec(), shard.size(0) * mesh_.shape.dp_shard),
-                  shard.options());
+    at::Tensor whole = at::empty(
+        with_rows(shard.sizes().vec(), shard.size(0) * mesh_.shape.dp_shard), shard.options());
     state.weights[i].compute = whole.narrow(0, 0, state.weights[i].shape[0]);
     transfers.push_back({whole, shard});
   }
@@ -122,7 +121,8 @@ const Weights& Sharder::weights(size_t unit, Direction direction) {
   state.arrived.wait();
   // Both copies by one read where both will be used before the weights are let go of.
   const bool stay = !sharded() || !config_.reshard_after_forward;
-  const bool rows = stay || direction == Direction::kForward || units_[unit].backward_repeats_forward;
+  const bool rows =
+      stay || direction == Direction::kForward || units_[unit].backward_repeats_forward;
   const bool columns = stay || direction == Direction::kBackward;
   quantise(unit, rows && !state.rows_ready, columns && !state.columns_ready);
   if (sharded()) {
@@ -195,9 +195,8 @@ Gradients Sharder::gradients(size_t index) {
     const auto options = at::TensorOptions().device(device_).dtype(
         gradient_dtype(config_, mesh_.shape, unit, parameter));
     if (sharded()) {
-      at::Tensor& whole = state.gradients.emplace_back(
-          at::empty(with_rows(parameter.shape, parameter.shard.chunk * mesh_.shape.dp_shard),
-                    options));
+      at::Tensor& whole = state.gradients.emplace_back(at::empty(
+          with_rows(parameter.shape, parameter.shard.chunk * mesh_.shape.dp_shard), options));
       gradients.tensors.push_back(whole.narrow(0, 0, parameter.shape[0]));
       continue;
     }

@@ -4,9 +4,9 @@
 // Each rank stores its rows of every parameter along dp_shard: the master, the moments, and the
 // rounding to the compute dtype, which is what is gathered. Gathering and reducing run on a stream
 // of their own: the walk starts the next unit's gather before it computes this one, and a unit's
-// reduction ends while the next one computes. One rank along dp_shard holds all rows: nothing moves,
-// and weights and float8 copies stay from step to step. All methods are called from the training
-// thread; they enqueue and do not wait.
+// reduction ends while the next one computes. One rank along dp_shard holds all rows: nothing
+// moves, and weights and float8 copies stay from step to step. All methods are called from the
+// training thread; they enqueue and do not wait.
 #pragma once
 
 #include <vector>
@@ -122,10 +122,10 @@ class Sharder {
   // One unit's weights and gradients on their way.
   struct UnitState {
     Weights weights;
-    bool gathered = false;         // or on the way
+    bool gathered = false;  // or on the way
     ops::SideStream::Mark arrived;
     bool rows_ready = false, columns_ready = false;  // the float8 copies
-    std::vector<at::Tensor> gradients;  // all rows, until they are reduced
+    std::vector<at::Tensor> gradients;               // all rows, until they are reduced
   };
 
   bool sharded() const { return mesh_.shape.dp_shard > 1; }

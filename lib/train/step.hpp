@@ -23,8 +23,8 @@ class Step {
   // last one they are summed over all ranks) and returns the loss, a scalar on the device: the sum
   // over this rank's micro-batch times inverse_valid_tokens. Enqueues only; never waits for the
   // device.
-  at::Tensor forward_backward(const MicroBatch& micro_batch,
-                              const at::Tensor& inverse_valid_tokens, bool last_micro_batch = true);
+  at::Tensor forward_backward(const MicroBatch& micro_batch, const at::Tensor& inverse_valid_tokens,
+                              bool last_micro_batch = true);
 
   // The loss alone, keeping nothing.
   at::Tensor evaluate(const MicroBatch& micro_batch, const at::Tensor& inverse_valid_tokens);

@@ -95,12 +95,12 @@ TEST_P(Float8FeedForward, MatchesTheSeparateOps) {
   const FeedForward feed_forward(kGateUp, kDown);
   PreNorm::Saved norm_saved;
   FeedForward::Saved saved;
-  const at::Tensor y =
-      feed_forward.forward(context, weights, norm.forward(weights, x, norm_saved), x, saved);
+  const at::Tensor y = feed_forward.forward(
+      context, weights, norm.forward(context, weights, x, norm_saved), x, saved);
   const LinearGradient dgate_up = feed_forward.backward(context, weights, written, dy, saved);
   const PreNorm::Backward dx =
-      norm.backward(weights, written, feed_forward.backward_x(context, weights, dgate_up), x,
-                    norm_saved, dy, /*producer=*/&down);
+      norm.backward(context, weights, written, feed_forward.backward_x(context, weights, dgate_up),
+                    x, norm_saved, dy, /*producer=*/&down);
   feed_forward.backward_gate_up_weight(context, weights, written, dgate_up, dx.y);
 
   const ops::RmsNormResult normed = ops::rms_norm(x, weights[kNorm].compute, kEps);

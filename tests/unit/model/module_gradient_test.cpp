@@ -226,9 +226,9 @@ TEST_P(ModuleGradient, Embedding) {
   tokens[3] = tokens[11] = tokens[0].clone();  // rows of one token add up
   const at::Tensor y = unit.leaves[0].index_select(0, tokens);
 
-  const Embedding embedding;
-  EXPECT_TRUE(at::equal(embedding.forward(unit.weights, tokens), y.detach()));
-  embedding.backward(unit.written, dy, tokens);
+  const Embedding embedding(decoder_config().embedding);
+  EXPECT_TRUE(at::equal(embedding.forward(context, unit.weights, tokens), y.detach()));
+  embedding.backward(context, unit.written, dy, tokens);
   unit.expect_written(autograd(y, dy, {unit.leaves[0]}));
 }
 

@@ -68,8 +68,8 @@ struct MeshOutcome {
   NamedTensors initial, gradients, updated;
 };
 
-// Steps over `batches`: one inner vector per step, of the micro-batches of all ranks together, whose
-// rows the data ranks divide among them. The gradients are those of the last step.
+// Steps over `batches`: one inner vector per step, of the micro-batches of all ranks together,
+// whose rows the data ranks divide among them. The gradients are those of the last step.
 MeshOutcome run_on_mesh(const DecoderConfig& config, const SharderConfig& sharding,
                         const MeshShape& shape, const std::vector<std::vector<MicroBatch>>& steps);
 
