@@ -13,10 +13,12 @@
 #include "lib/base/log.hpp"
 #include "lib/config/check.hpp"
 #include "lib/config/command_line.hpp"
+#include "lib/config/compare.hpp"
 #include "lib/config/dump.hpp"
 #include "lib/config/help.hpp"
 #include "lib/parallel/error_file.hpp"
 #include "lib/parallel/launch.hpp"
+#include "lib/parallel/world.hpp"
 #include "lib/train/device_choice.hpp"
 #include "lib/train/from_job.hpp"
 #include "lib/train/report.hpp"
@@ -35,6 +37,36 @@ void set_environment() {
   setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);
 }
 
+// What NCCL's watchdog does when a rank is gone or hangs: first write down what every rank was
+// doing (the flight recorder), then end the process. torchrun asks for the reverse.
+void set_watchdog(const JobConfig& job) {
+  setenv("TORCH_NCCL_ASYNC_ERROR_HANDLING", "3", /*overwrite=*/1);
+  setenv("TORCH_FR_BUFFER_SIZE", std::to_string(job.comm.trace_buf_size).c_str(), 1);
+  if (job.comm.trace_buf_size == 0) return;
+  const auto folder = std::filesystem::path(job.job.dump_folder) / job.comm.save_traces_folder;
+  std::filesystem::create_directories(folder);
+  setenv("TORCH_FR_DUMP_TEMP_FILE", (folder / job.comm.save_traces_file_prefix).c_str(), 1);
+}
+
+// Rank 0 tells what happens, and those of a host that LOG_RANK names ("0,3"), which train.sh sets;
+// all ranks tell what is wrong.
+bool logs_info(const Launch& launch) {
+  if (launch.rank == 0) return true;
+  const char* chosen = std::getenv("LOG_RANK");
+  if (chosen == nullptr) return false;
+  std::istringstream list(chosen);
+  for (std::string entry; std::getline(list, entry, ',');) {
+    if (entry == std::to_string(launch.local_rank)) return true;
+  }
+  return false;
+}
+
+void require_equal_jobs(const JobConfig& job, World& world) {
+  const std::vector<std::string> jobs = world.host_group("job")->exchange(config::to_json(job));
+  const std::string differences = config::describe_differences(jobs);
+  if (!differences.empty()) throw InputError(differences);
+}
+
 void save_config(const JobConfig& job) {
   if (!job.job.save_config_file) return;
   std::filesystem::create_directories(job.job.dump_folder);
@@ -48,16 +80,19 @@ int dry_run(const config::CommandLine& command, const MeshShape& mesh) {
   return kDone;
 }
 
-int train(const config::CommandLine& command) {
+int train(const config::CommandLine& command, const Launch& launch) {
   const JobConfig& job = command.config;
   for (const std::string& note : command.notes) log::info(note);
   if (job.job.print_config) log::info(concat("Running with configs: ", config::to_json(job)));
   for (const std::string& option : config::changed_options(job, command.origins)) {
     log::info(concat("option ", option));
   }
-  ops::Device device = choose_device(job);  // what it refuses leaves nothing behind
-  save_config(job);
-  Trainer trainer(job, std::move(device));
+  ops::Device device = choose_device(job, launch);  // what it refuses leaves nothing behind
+  if (launch.world_size > 1 && device.is_cuda()) set_watchdog(job);
+  World world(launch, device, std::chrono::seconds(job.comm.init_timeout_seconds));
+  require_equal_jobs(job, world);
+  if (launch.rank == 0) save_config(job);
+  Trainer trainer(job, std::move(device), world);
   try {
     trainer.run();
   } catch (const InputError& error) {
@@ -83,19 +118,20 @@ int run(const config::CommandLine& command) {
       break;
   }
   const bool dry = command.mode == config::Mode::kDryRun;
+  const Launch launch = dry ? Launch() : find_launch(std::getenv);
+  log::set_info_enabled(logs_info(launch));
   const int64_t world_size =
       dry ? command.world_size.value_or(config::smallest_world_size(command.config))
-          : find_launch(std::getenv).world_size;
-  if (!dry && world_size > 1) {
-    throw InputError(concat(world_size, " processes are not supported yet; start one"));
-  }
+          : launch.world_size;
   const std::string ignored = config::check_supported(command.config, world_size, command.origins);
   const std::vector<std::string> warnings =
       config::check_consistent(command.config, world_size, command.origins);
   if (dry) return dry_run(command, mesh_shape(command.config, world_size));
-  if (!ignored.empty()) log::warning(ignored);
-  for (const std::string& warning : warnings) log::warning(warning);
-  return train(command);
+  if (launch.rank == 0) {  // they are the same everywhere
+    if (!ignored.empty()) log::warning(ignored);
+    for (const std::string& warning : warnings) log::warning(warning);
+  }
+  return train(command, launch);
 }
 
 // Says on stderr, and in torchrun's summary, what went wrong. Called while that is being handled;

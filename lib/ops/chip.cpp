@@ -8,13 +8,21 @@
 
 namespace titan::ops {
 
+int visible_chips() {
+  int count = 0;
+#if TITAN_CUDA
+  if (cudaGetDeviceCount(&count) != cudaSuccess) count = 0;
+  cudaGetLastError();  // "no driver" is an answer here, not an error to be found by a later check
+#endif
+  return count;
+}
+
 std::optional<Chip> visible_chip([[maybe_unused]] int index) {
 #if TITAN_CUDA
-  int count = 0;
   cudaDeviceProp properties;
-  const bool visible = cudaGetDeviceCount(&count) == cudaSuccess && index < count &&
+  const bool visible = index < visible_chips() &&
                        cudaGetDeviceProperties(&properties, index) == cudaSuccess;
-  cudaGetLastError();  // "no driver" is an answer here, not an error to be found by a later check
+  cudaGetLastError();
   if (visible) {
     return Chip{properties.name, properties.major, properties.minor};
   }

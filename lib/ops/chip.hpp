@@ -11,6 +11,9 @@ struct Chip {
   int major = 0, minor = 0;  // compute capability
 };
 
+// CUDA devices that this process may use; 0 where this build has no kernels.
+int visible_chips();
+
 // CUDA device `index`; none where it is not visible or this build has no kernels.
 std::optional<Chip> visible_chip(int index = 0);
 

@@ -1,5 +1,7 @@
 #include "lib/parallel/mesh.hpp"
 
+#include <ATen/ATen.h>
+
 #include "lib/base/error.hpp"
 
 namespace titan {
@@ -14,6 +16,19 @@ std::vector<int64_t> line_through(int64_t rank, int64_t stride, int64_t count) {
 }
 
 }  // namespace
+
+at::Tensor Mesh::sum_over_data(const at::Tensor& scalar) const {
+  if (shape.data_ranks() == 1) return scalar;
+  at::Tensor sum = tp.rank() == 0 ? scalar.clone() : at::zeros_like(scalar);
+  world.all_reduce_(sum);
+  return sum;
+}
+
+at::Tensor Mesh::max_over_all(const at::Tensor& values) const {
+  at::Tensor largest = values.clone();
+  world.all_reduce_(largest, Reduction::kMax);
+  return largest;
+}
 
 Mesh make_mesh(const MeshShape& shape, World& world) {
   TITAN_CHECK(shape.size() == world.size(), "a mesh of ", shape.size(), " ranks in a world of ",

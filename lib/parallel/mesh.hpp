@@ -27,6 +27,12 @@ struct Mesh {
 
   // Which data this rank sees, of shape.data_ranks().
   int64_t data_rank() const { return dp_replicate.rank() * shape.dp_shard + dp_shard.rank(); }
+
+  // A scalar of every data rank, such as a loss (equal on the tensor-parallel ranks that share its
+  // data), summed over them: equal bits on all ranks.
+  at::Tensor sum_over_data(const at::Tensor& scalar) const;
+  // The largest over all ranks.
+  at::Tensor max_over_all(const at::Tensor& values) const;
 };
 
 // The groups of this rank. Throws Error when the shape is not of the world's size.

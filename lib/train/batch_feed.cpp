@@ -6,9 +6,14 @@
 
 namespace titan {
 
-BatchFeed::BatchFeed(DataLoader& loader, const ops::Device& device, int64_t batch, int64_t seq_len,
-                     ThroughputMeter* meter)
-    : loader_(loader), device_(device), batch_(batch), seq_len_(seq_len), meter_(meter) {}
+BatchFeed::BatchFeed(DataLoader& loader, const ops::Device& device, const Mesh& mesh, int64_t batch,
+                     int64_t seq_len, ThroughputMeter* meter)
+    : loader_(loader),
+      device_(device),
+      mesh_(mesh),
+      batch_(batch),
+      seq_len_(seq_len),
+      meter_(meter) {}
 
 at::Tensor BatchFeed::to_device(const std::vector<int32_t>& ids) const {
   const auto size = static_cast<int64_t>(ids.size());
@@ -20,7 +25,6 @@ at::Tensor BatchFeed::to_device(const std::vector<int32_t>& ids) const {
 
 bool BatchFeed::next(int64_t count, GlobalBatch& global) {
   global = {};
-  int64_t valid_tokens = 0;
   Batch batch;
   for (int64_t i = 0; i < count; ++i) {
     const double waited = loader_.seconds_waited();
@@ -28,12 +32,14 @@ bool BatchFeed::next(int64_t count, GlobalBatch& global) {
     const auto tokens = static_cast<int64_t>(batch.inputs.size());
     if (meter_ != nullptr) meter_->add_batch(tokens, loader_.seconds_waited() - waited);
     global.tokens += tokens;
-    valid_tokens += batch.valid_tokens;
+    global.valid_tokens += batch.valid_tokens;
     global.micro_batches.push_back(
         {to_device(batch.inputs), to_device(batch.labels), batch_, seq_len_});
   }
-  const double inverse = 1.0 / static_cast<double>(std::max<int64_t>(valid_tokens, 1));
-  global.inverse_valid_tokens = at::full({}, inverse, device_.options(at::kFloat));
+  // On the device, since the host does not wait for other ranks in a step.
+  global.all_valid_tokens = mesh_.sum_over_data(
+      at::full({}, static_cast<double>(global.valid_tokens), device_.options(at::kDouble)));
+  global.inverse_valid_tokens = global.all_valid_tokens.clamp_min(1).reciprocal().to(at::kFloat);
   return true;
 }
 

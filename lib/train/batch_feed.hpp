@@ -10,21 +10,24 @@
 
 namespace titan {
 
-// The micro-batches of one optimizer step, and 1 / (labels in them that count) as a scalar on the
-// device: what upstream divides the summed losses by.
+// This rank's micro-batches of one optimizer step, and how many labels count, as scalars on the
+// device: upstream divides the summed losses by those of all ranks.
 struct GlobalBatch {
   std::vector<MicroBatch> micro_batches;
-  at::Tensor inverse_valid_tokens;
-  int64_t tokens = 0;
+  int64_t tokens = 0;               // of this rank
+  int64_t valid_tokens = 0;         // of this rank
+  at::Tensor all_valid_tokens;      // fp64
+  at::Tensor inverse_valid_tokens;  // 1 / all_valid_tokens, fp32
 };
 
 class BatchFeed {
  public:
-  // `loader` and `device` outlive the feed. `meter` may be null.
-  BatchFeed(DataLoader& loader, const ops::Device& device, int64_t batch, int64_t seq_len,
-            ThroughputMeter* meter);
+  // References outlive the feed. `meter` may be null.
+  BatchFeed(DataLoader& loader, const ops::Device& device, const Mesh& mesh, int64_t batch,
+            int64_t seq_len, ThroughputMeter* meter);
 
-  // The next `count` micro-batches; false when finite data ended before there were that many.
+  // The next `count` micro-batches; false, on all ranks alike, when finite data ended before there
+  // were that many. Collective.
   bool next(int64_t count, GlobalBatch& batch);
 
  private:
@@ -32,6 +35,7 @@ class BatchFeed {
 
   DataLoader& loader_;
   const ops::Device& device_;
+  const Mesh& mesh_;
   int64_t batch_, seq_len_;
   ThroughputMeter* meter_;
 };

@@ -30,9 +30,18 @@ bool runs_on(const std::optional<ops::Chip>& chip, const JobConfig& job) {
                           "with the reference ops on the CPU"));
 }
 
-ops::Device choose_device(const JobConfig& job) {
-  const std::optional<ops::Chip> chip = ops::visible_chip();
-  if (runs_on(chip, job)) return ops::Device::cuda(0);
+ops::Device choose_device(const JobConfig& job, const Launch& launch) {
+  // A launcher may show every process a chip of its own (srun --gpus-per-task).
+  const bool own_chip = launch.local_rank > 0 && ops::visible_chips() == 1;
+  const int index = own_chip ? 0 : static_cast<int>(launch.local_rank);
+  if (ops::visible_chips() > 0 && index >= ops::visible_chips()) {
+    throw InputError(concat("rank ", launch.rank, ": ", launch.local_world_size,
+                            " processes on this host, but ", ops::visible_chips(),
+                            " GPUs are visible; start as many (--nproc-per-node), or set "
+                            "CUDA_VISIBLE_DEVICES= to run on the CPU"));
+  }
+  const std::optional<ops::Chip> chip = ops::visible_chip(index);
+  if (runs_on(chip, job)) return ops::Device::cuda(index);
   if (chip) {
     log::warning(
         concat(without_kernels(*chip), ": they are emulated, with the reference ops on the CPU"));

@@ -6,6 +6,7 @@
 #include "lib/config/job_config.hpp"
 #include "lib/ops/chip.hpp"
 #include "lib/ops/device.hpp"
+#include "lib/parallel/launch.hpp"
 
 namespace titan {
 
@@ -14,7 +15,8 @@ namespace titan {
 // InputError where they do not and it is not.
 bool runs_on(const std::optional<ops::Chip>& chip, const JobConfig& job);
 
-// The visible chip or the CPU. Logs a warning where a visible chip is left aside.
-ops::Device choose_device(const JobConfig& job);
+// This process's chip, of those that its host shows it, or the CPU. Logs a warning where a visible
+// chip is left aside. Throws InputError where the host has fewer chips than processes.
+ops::Device choose_device(const JobConfig& job, const Launch& launch = {});
 
 }  // namespace titan

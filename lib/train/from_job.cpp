@@ -120,7 +120,11 @@ SharderConfig sharder_config(const JobConfig& job, const MeshShape& mesh) {
   return {.parameter_dtype = scalar_type(job.training.dtype),
           .bfloat16_moments = job.optimizer.state_dtype == config::Dtype::kBfloat16,
           .compute_dtype = scalar_type(job.training.mixed_precision_param),
-          .micro_batches = config::gradient_accumulation_steps(job, mesh.data_ranks())};
+          .reduce_dtype = scalar_type(job.training.mixed_precision_reduce),
+          .micro_batches = config::gradient_accumulation_steps(job, mesh.data_ranks()),
+          // "default" is upstream's rule: not with pipeline parallelism, which is not there yet.
+          .reshard_after_forward =
+              job.parallelism.fsdp_reshard_after_forward != config::ReshardAfterForward::kNever};
 }
 
 optim::Schedule schedule(const JobConfig& job) {
@@ -177,29 +181,33 @@ OptimizerConfig optimizer_config(const JobConfig& job) {
           .max_norm = job.training.max_norm};
 }
 
-MetricsLogger::Config metrics_config(const JobConfig& job) {
+MetricsLogger::Config metrics_config(const JobConfig& job, int rank) {
   return {.dump_folder = job.job.dump_folder,
           .enable_tensorboard = job.metrics.enable_tensorboard,
           .save_tb_folder = job.metrics.save_tb_folder,
           .disable_color_printing = job.metrics.disable_color_printing,
-          .log_freq = job.metrics.log_freq};
+          .log_freq = job.metrics.log_freq,
+          .rank = rank,
+          .save_for_all_ranks = job.metrics.save_for_all_ranks};
 }
 
-Profiler::Config profiler_config(const JobConfig& job, bool cuda) {
+Profiler::Config profiler_config(const JobConfig& job, bool cuda, int rank) {
   const std::filesystem::path dump_folder = job.job.dump_folder;
   return {.enable = job.profiling.enable_profiling,
           .folder = dump_folder / job.profiling.save_traces_folder,
           .freq = job.profiling.profile_freq,
           .active = job.profiling.profiler_active,
           .warmup = job.profiling.profiler_warmup,
+          .rank = rank,
           .cuda = cuda};
 }
 
-MemorySnapshots::Config snapshot_config(const JobConfig& job, int cuda_device) {
+MemorySnapshots::Config snapshot_config(const JobConfig& job, int cuda_device, int rank) {
   const std::filesystem::path dump_folder = job.job.dump_folder;
   return {.enable = job.profiling.enable_memory_snapshot,
           .folder = dump_folder / job.profiling.save_memory_snapshot_folder,
           .freq = job.profiling.profile_freq,
+          .rank = rank,
           .cuda_device = cuda_device};
 }
 

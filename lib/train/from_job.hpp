@@ -33,9 +33,9 @@ optim::Schedule schedule(const JobConfig& job);
 DataConfig training_data_config(const JobConfig& job, const DecoderConfig& model);
 DataConfig validation_data_config(const JobConfig& job, const DecoderConfig& model);
 OptimizerConfig optimizer_config(const JobConfig& job);
-MetricsLogger::Config metrics_config(const JobConfig& job);
-Profiler::Config profiler_config(const JobConfig& job, bool cuda);
-MemorySnapshots::Config snapshot_config(const JobConfig& job, int cuda_device);
+MetricsLogger::Config metrics_config(const JobConfig& job, int rank = 0);
+Profiler::Config profiler_config(const JobConfig& job, bool cuda, int rank = 0);
+MemorySnapshots::Config snapshot_config(const JobConfig& job, int cuda_device, int rank = 0);
 FlopsInputs flops_inputs(const DecoderConfig& model, int64_t seq_len);
 
 }  // namespace titan

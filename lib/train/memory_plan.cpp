@@ -104,9 +104,8 @@ BlockSizes sizes_of(const BlockConfig& block, const Unit& unit, int64_t tokens,
   sizes.gate_up = sizes_of(block.feed_forward.gate_up, tokens);
   sizes.down = sizes_of(block.feed_forward.down, tokens);
   for (const Parameter& parameter : unit.parameters) {
-    sizes.gradients +=
-        parameter.size() *
-        static_cast<int64_t>(c10::elementSize(gradient_dtype(sharder, MeshShape{}, unit, parameter)));
+    sizes.gradients += parameter.size() * static_cast<int64_t>(c10::elementSize(gradient_dtype(
+                                              sharder, MeshShape{}, unit, parameter)));
   }
   return sizes;
 }
@@ -268,9 +267,8 @@ MemoryPlan plan_memory(const DecoderConfig& model, const MemoryPlanConfig& confi
       for (const ParameterRun& run : parameter.runs) {
         if (run.recipe) plan.float8_copies += 2 * run.rows * parameter.shape[1];
       }
-      plan.gradients +=
-          parameter.size() *
-          static_cast<int64_t>(c10::elementSize(gradient_dtype(sharder, MeshShape{}, unit, parameter)));
+      plan.gradients += parameter.size() * static_cast<int64_t>(c10::elementSize(gradient_dtype(
+                                               sharder, MeshShape{}, unit, parameter)));
     }
   }
   plan.workspace = kMatmulWorkspace + config.seq_len * model.layers.front().attention.head_dim * 4;

@@ -1,6 +1,5 @@
-// What the steps computed, on its way to the host without a wait: each step's loss, gradient norm
-// and "update skipped" flag are copied to pinned memory behind the step's work, and read once the
-// device has passed that point.
+// What the steps computed, on its way to the host without a wait: each step's numbers are copied to
+// pinned memory behind the step's work, and read once the device has passed that point.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,9 +15,11 @@ namespace titan {
 
 struct StepResult {
   int64_t step = 0;
-  double loss = 0;
+  double loss = 0;      // per valid token of the whole mesh
+  double max_loss = 0;  // the largest of the data ranks' own losses per valid token
   double grad_norm = 0;
   bool update_skipped = false;
+  int stop_signal = 0;  // that some rank had received before this step ended; 0: none
 };
 
 class StepResults {
@@ -26,18 +27,21 @@ class StepResults {
   explicit StepResults(const ops::Device& device);
   ~StepResults();
 
-  // loss, grad_norm: fp32 scalars; skipped: int32 scalar; all on the device.
-  void push(int64_t step, const at::Tensor& loss, const at::Tensor& grad_norm,
-            const at::Tensor& skipped);
+  // Scalars on the device, those of the StepResult in its order.
+  struct Values {
+    at::Tensor loss, max_loss, grad_norm, update_skipped, stop_signal;
+  };
+  void push(int64_t step, const Values& values);
 
   // The results that have arrived since the last call, oldest first. Never waits.
   std::vector<StepResult> arrived();
-  // The same after waiting for all that were pushed.
+  // The same after waiting for those of the steps up to this one, or for all that were pushed.
+  std::vector<StepResult> up_to_sync(int64_t step);
   std::vector<StepResult> all_sync();
 
  private:
   struct Pending;
-  std::vector<StepResult> take(bool wait);
+  std::vector<StepResult> take(int64_t wait_up_to);
 
   const ops::Device& device_;
   std::deque<std::unique_ptr<Pending>> pending_;

@@ -31,10 +31,12 @@ namespace {
 
 constexpr int kNonFiniteLimit = 10;
 
-uint64_t seed_of(const JobConfig& job) {
+// The same on all ranks.
+uint64_t seed_of(const JobConfig& job, HostGroup& hosts) {
   if (job.debug.seed) return static_cast<uint64_t>(*job.debug.seed);
   std::random_device random;
-  return (static_cast<uint64_t>(random()) << 32) | random();
+  return std::stoull(
+      hosts.broadcast(std::to_string((static_cast<uint64_t>(random()) << 32) | random())));
 }
 
 void apply_determinism(const JobConfig& job, const ops::Device& device) {
@@ -58,9 +60,10 @@ std::unique_ptr<DataLoader> open_data(const JobConfig& job, const DataConfig& da
 }
 
 // The plan, for which auto_filter_measured may time linears on the device.
-JobPlan plan_on(const ops::Device& device, const JobConfig& job, Float8Measurements& measurements) {
+JobPlan plan_on(const ops::Device& device, const JobConfig& job, const MeshShape& mesh,
+                Float8Measurements& measurements) {
   apply_determinism(job, device);  // before the first matmul plan is tuned
-  JobPlan plan = plan_job(job, {}, measurements.measurer());
+  JobPlan plan = plan_job(job, mesh, measurements.measurer());
   measurements.finish();
   if (job.debug.deterministic && measurements.timed() > 0) {
     log::warning(
@@ -71,6 +74,13 @@ JobPlan plan_on(const ops::Device& device, const JobConfig& job, Float8Measureme
   return plan;
 }
 
+// The part of the data that this rank sees.
+DataConfig on_rank(DataConfig data, const Mesh& mesh) {
+  data.rank = mesh.data_rank();
+  data.world_size = mesh.shape.data_ranks();
+  return data;
+}
+
 int cuda_index(const ops::Device& device) {
   return device.is_cuda() ? device.torch().index() : kNoCudaDevice;
 }
@@ -79,12 +89,16 @@ int cuda_index(const ops::Device& device) {
 
 // Members in the order in which they are built: each may use those above it.
 struct Trainer::State {
-  State(const JobConfig& job, ops::Device device_);
+  State(const JobConfig& job, ops::Device device_, World& world);
 
   ThroughputMeter::Config meter_config() const {
     return {.flops_per_token = static_cast<double>(plan.flops_per_token),
-            .peak_flops = peak_flops(device.name())};
+            .peak_flops = peak_flops(device.name()),
+            .non_data_parallel_size = mesh.shape.tp};
   }
+  bool writes_files() const { return world.rank() == 0; }
+  // The signal for which all ranks stop now, or 0.
+  int agreed_signal();
   void run();
   void train_step(int64_t step, GlobalBatch& batch);
   void look_at_results(const std::vector<StepResult>& results);
@@ -94,6 +108,9 @@ struct Trainer::State {
 
   const JobConfig& job;
   ops::Device device;
+  World& world;
+  std::unique_ptr<HostGroup> hosts;
+  Mesh mesh;
   uint64_t seed;
   Float8Measurements measurements;
   JobPlan plan;
@@ -120,25 +137,32 @@ struct Trainer::State {
   double learning_rate = 0;
   int non_finite_in_a_row = 0;
   StepResult latest;
+  StepResult stop;  // the first result that came with a signal
+  std::optional<StopSignals> signals;
   bool started = false;
 };
 
-Trainer::State::State(const JobConfig& job_, ops::Device device_)
+Trainer::State::State(const JobConfig& job_, ops::Device device_, World& world_)
     : job(job_),
       device(std::move(device_)),
-      seed(seed_of(job)),
+      world(world_),
+      hosts(world.host_group("trainer")),
+      mesh(make_mesh(mesh_shape(job, world.size()), world)),
+      seed(seed_of(job, *hosts)),
       measurements(job, device),
-      plan(plan_on(device, job, measurements)),
+      plan(plan_on(device, job, mesh.shape, measurements)),
       model(plan.model),
       decoder(build(model)),
-      sharder(declare_units(model), sharder_config(job), device),
+      sharder(declare_units(model, {mesh.tp.rank(), mesh.tp.size()}),
+              sharder_config(job, mesh.shape), device, mesh),
       optimizer(optimizer_config(job), sharder, device),
       checkpoints(job, model, sharder, optimizer, device),
       step_program(decoder, model, sharder, device),
       meter(meter_config()),
-      loader(open_data(job, training_data_config(job, model),
-                       plan.micro_batches * job.training.local_batch_size)),
-      feed(*loader, device, job.training.local_batch_size, job.training.seq_len, &meter),
+      loader(
+          open_data(job, on_rank(training_data_config(job, model), mesh),
+                    plan.micro_batches * job.training.local_batch_size * mesh.shape.data_ranks())),
+      feed(*loader, device, mesh, job.training.local_batch_size, job.training.seq_len, &meter),
       memory(cuda_index(device)),
       results(device),
       schedule(titan::schedule(job)) {
@@ -155,28 +179,39 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_)
   if (!job.debug.seed) log::info(concat("debug.seed is not set: the run's seed is ", seed));
   log::info(loader->describe());
   if (job.validation.enable) {
-    DataConfig data = validation_data_config(job, model);
+    const DataConfig data = on_rank(validation_data_config(job, model), mesh);
     validator.emplace(open_data(job, data, std::nullopt), data, job.validation.steps, step_program,
-                      device);
+                      device, mesh);
   }
-  metrics.emplace(metrics_config(job));
-  if (!plan.conversions.empty()) {
+  metrics.emplace(metrics_config(job, static_cast<int>(world.rank())));
+  if (!plan.conversions.empty() && writes_files()) {
     write_file_atomically(std::filesystem::path(job.job.dump_folder) / "conversion_report.json",
                           to_json(plan.conversions).dump(2) + "\n");
   }
-  measurements.save();
-  profiler.emplace(profiler_config(job, device.is_cuda()), completed_steps);
-  snapshots.emplace(snapshot_config(job, cuda_index(device)), completed_steps);
+  if (writes_files()) measurements.save();
+  const int rank = static_cast<int>(world.rank());
+  profiler.emplace(profiler_config(job, device.is_cuda(), rank), completed_steps);
+  snapshots.emplace(snapshot_config(job, cuda_index(device), rank), completed_steps);
 }
 
 // ---- The loop ----
 
+int Trainer::State::agreed_signal() {
+  if (world.size() == 1) return signals->received();
+  // Every rank waits for the step before the last one, and so knows what all knew then; the device
+  // has the last step to go on with.
+  look_at_results(results.up_to_sync(completed_steps - 1));
+  return stop.stop_signal != 0 && stop.step < completed_steps ? stop.stop_signal : 0;
+}
+
 void Trainer::State::run() {
-  StopSignals signals;
+  signals.emplace();
+  const int64_t first_step = completed_steps + 1;
   const int64_t float8_matmuls_before = float8::matmuls_executed();  // of auto_filter_measured
   log_training_start(job, plan, completed_steps);
   GlobalBatch batch;
-  while (completed_steps < job.training.steps && signals.received() == 0) {
+  int stop_signal = 0;
+  while (completed_steps < job.training.steps && (stop_signal = agreed_signal()) == 0) {
     if (!feed.next(plan.micro_batches, batch)) {
       log::warning(concat("the training data ended after step ", completed_steps));
       break;
@@ -184,7 +219,11 @@ void Trainer::State::run() {
     started = true;
     train_step(completed_steps + 1, batch);
     ++completed_steps;
-    tokens_seen += batch.tokens;
+    tokens_seen += batch.tokens * mesh.shape.data_ranks();
+    if (world.size() > 1 && completed_steps == first_step) {
+      device.wait_sync();
+      world.set_timeout(std::chrono::seconds(job.comm.train_timeout_seconds));
+    }
 
     look_at_results(results.arrived());
     if (metrics->should_log(completed_steps)) log_step(completed_steps);
@@ -199,8 +238,9 @@ void Trainer::State::run() {
     }
   }
   look_at_results(results.all_sync());
-  if (int signal = signals.received(); signal != 0 && completed_steps < job.training.steps) {
-    log::warning(concat("signal ", signal, " received: stopping after step ", completed_steps));
+  if (stop_signal != 0) {
+    log::warning(
+        concat("signal ", stop_signal, " received: stopping after step ", completed_steps));
     if (!job.checkpoint.enable) {
       log::warning("nothing was saved: checkpoint.enable is off");
     }
@@ -217,21 +257,28 @@ void Trainer::State::run() {
 }
 
 void Trainer::State::train_step(int64_t step, GlobalBatch& batch) {
-  at::Tensor loss;
+  at::Tensor own_loss;  // this rank's part of the whole mesh's loss
   for (const MicroBatch& micro_batch : batch.micro_batches) {
-    at::Tensor part = step_program.forward_backward(micro_batch, batch.inverse_valid_tokens);
-    loss = loss.defined() ? loss + part : part;
+    const bool last = &micro_batch == &batch.micro_batches.back();
+    at::Tensor part = step_program.forward_backward(micro_batch, batch.inverse_valid_tokens, last);
+    own_loss = own_loss.defined() ? own_loss + part : part;
   }
+  const at::Tensor loss = mesh.sum_over_data(own_loss);
+  const double own_tokens = static_cast<double>(std::max<int64_t>(batch.valid_tokens, 1));
+  const at::Tensor maxima =
+      mesh.max_over_all(at::stack({(own_loss * batch.all_valid_tokens / own_tokens).to(at::kFloat),
+                                   at::full({}, signals->received(), device.options(at::kFloat))}));
   learning_rate = job.optimizer.lr * optim::learning_rate_factor(schedule, step - 1);
   checkpoints.order_before_update();
   optimizer.step(learning_rate, loss);
   sharder.release_gradients();
-  results.push(step, loss, optimizer.grad_norm(), optimizer.skipped());
+  results.push(step, {loss, maxima[0], optimizer.grad_norm(), optimizer.skipped(), maxima[1]});
 }
 
 void Trainer::State::look_at_results(const std::vector<StepResult>& arrived) {
   for (const StepResult& result : arrived) {
     latest = result;
+    if (result.stop_signal != 0 && stop.stop_signal == 0) stop = result;
     if (!result.update_skipped) {
       non_finite_in_a_row = 0;
       continue;
@@ -252,7 +299,7 @@ void Trainer::State::log_step(int64_t step) {
   StepMetrics values;
   values.step = step;
   values.global_avg_loss = latest.loss;
-  values.global_max_loss = latest.loss;
+  values.global_max_loss = latest.max_loss;
   values.grad_norm = latest.grad_norm;
   values.update_skipped = latest.update_skipped;
   values.lr = learning_rate;
@@ -278,8 +325,8 @@ void Trainer::State::save(RunCheckpoints::Reason reason) {
   checkpoints.save_sync(reason, {completed_steps, tokens_seen, loader->state()}, seed);
 }
 
-Trainer::Trainer(const JobConfig& job, ops::Device device)
-    : state_(std::make_unique<State>(job, std::move(device))) {}
+Trainer::Trainer(const JobConfig& job, ops::Device device, World& world)
+    : state_(std::make_unique<State>(job, std::move(device), world)) {}
 Trainer::~Trainer() = default;
 
 void Trainer::run() {

@@ -6,14 +6,15 @@
 
 #include "lib/config/job_config.hpp"
 #include "lib/ops/device.hpp"
+#include "lib/parallel/world.hpp"
 
 namespace titan {
 
 class Trainer {
  public:
-  // Builds the model, loads a checkpoint where there is one, opens the data. `job` outlives the
-  // trainer. Throws InputError on what the user can correct.
-  Trainer(const JobConfig& job, ops::Device device);
+  // Builds the model, loads a checkpoint where there is one, opens the data: on every rank of the
+  // world. `job` and `world` outlive the trainer. Throws InputError on what the user can correct.
+  Trainer(const JobConfig& job, ops::Device device, World& world);
   ~Trainer();
 
   // Trains until training.steps, the end of finite data, or a signal. Throws Error when training

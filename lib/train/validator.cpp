@@ -9,13 +9,14 @@
 namespace titan {
 
 Validator::Validator(std::unique_ptr<DataLoader> loader, const DataConfig& data, int64_t steps,
-                     Step& step, const ops::Device& device)
+                     Step& step, const ops::Device& device, const Mesh& mesh)
     : loader_(std::move(loader)),
       start_(loader_->state()),
-      feed_(*loader_, device, data.local_batch_size, data.seq_len, nullptr),
+      feed_(*loader_, device, mesh, data.local_batch_size, data.seq_len, nullptr),
       steps_(steps),
       step_(step),
-      device_(device) {}
+      device_(device),
+      mesh_(mesh) {}
 
 ValidationResult Validator::run_sync() {
   const double start = monotonic_seconds();
@@ -32,7 +33,8 @@ ValidationResult Validator::run_sync() {
         "the validation data hold not one batch: set validation.dataset_path to more "
         "text, or lower validation.local_batch_size or validation.seq_len");
   }
-  result.loss = sum.item<double>() / static_cast<double>(batches);
+  result.loss = mesh_.sum_over_data(sum).item<double>() / static_cast<double>(batches);
+  result.tokens *= mesh_.shape.data_ranks();
   result.seconds = monotonic_seconds() - start;
   return result;
 }

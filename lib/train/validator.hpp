@@ -16,11 +16,11 @@ struct ValidationResult {
 
 class Validator {
  public:
-  // steps: batches per run, -1 for the whole set. `step` and `device` outlive the validator.
+  // steps: batches per run, -1 for the whole set. References outlive the validator.
   Validator(std::unique_ptr<DataLoader> loader, const DataConfig& data, int64_t steps, Step& step,
-            const ops::Device& device);
+            const ops::Device& device, const Mesh& mesh);
 
-  // Waits for the device. Throws InputError when the set holds not a single batch.
+  // Over all ranks. Waits for the device. Throws InputError when the set holds not a single batch.
   ValidationResult run_sync();
 
  private:
@@ -30,6 +30,7 @@ class Validator {
   int64_t steps_;
   Step& step_;
   const ops::Device& device_;
+  const Mesh& mesh_;
 };
 
 }  // namespace titan

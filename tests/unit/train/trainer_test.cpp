@@ -67,7 +67,8 @@ class TrainerTest : public testing::Test {
   static std::string run(const JobConfig& job) {
     testing::internal::CaptureStdout();
     try {
-      Trainer trainer(job, ops::Device::cpu());
+      World world;
+      Trainer trainer(job, ops::Device::cpu(), world);
       EXPECT_FALSE(trainer.started());
       trainer.run();
     } catch (...) {
@@ -213,7 +214,8 @@ TEST_F(TrainerTest, TenNonFiniteStepsInARowEndTheRun) {
   diverging.checkpoint.interval = 1;
   diverging.checkpoint.keep_latest_k = 0;
   testing::internal::CaptureStdout();
-  Trainer trainer(diverging, ops::Device::cpu());
+  World world;
+  Trainer trainer(diverging, ops::Device::cpu(), world);
   const std::string message = message_of<Error>([&] { trainer.run(); });
   const std::string log = testing::internal::GetCapturedStdout();
   EXPECT_TRUE(trainer.started());
