@@ -1,5 +1,5 @@
-// titan-bench: times the parts of a training step on one GPU. --help lists what; exit codes: 0
-// done, 1 failure, 2 bad input, or no GPU.
+// titan-bench: times the parts of a training step, on one GPU or on all ranks of a launcher. --help
+// lists what; exit codes: 0 done, 1 failure, 2 bad input, or no GPU.
 #include <c10/util/Exception.h>
 
 #include <CLI/CLI.hpp>
@@ -13,6 +13,8 @@
 #include "lib/float8/matmul_bench.hpp"
 #include "lib/float8/op_table.hpp"
 #include "lib/ops/op_bench.hpp"
+#include "lib/parallel/collective_bench.hpp"
+#include "lib/parallel/launch.hpp"
 #include "lib/train/float8_linear_bench.hpp"
 #include "lib/train/step_bench.hpp"
 
@@ -21,8 +23,10 @@ namespace {
 
 using Sizes = std::vector<int64_t>;
 
-ops::Device gpu() {
-  ops::Device device = ops::Device::preferred();
+constexpr std::chrono::seconds kTimeout(120);  // of a collective
+
+ops::Device gpu(int index = 0) {
+  ops::Device device = ops::Device::preferred(index);
   if (!device.is_cuda()) throw InputError("titan-bench needs a CUDA device");
   return device;
 }
@@ -114,8 +118,20 @@ void bench_step(const std::vector<std::string>& arguments) {
   for (const std::string& argument : arguments) argv.push_back(argument.c_str());
   const config::CommandLine command =
       config::parse_command_line(static_cast<int>(argv.size()), argv.data());
-  const ops::Device device = named_gpu();
-  std::cout << describe(time_step(command.config, device, /*steps=*/10));
+  const Launch launch = find_launch(std::getenv);
+  const ops::Device device = gpu(static_cast<int>(launch.local_rank));
+  World world(launch, device, kTimeout);
+  const std::string text = describe(time_step(command.config, device, world, /*steps=*/10));
+  if (launch.rank == 0) std::cout << device.name() << " x " << launch.world_size << "\n" << text;
+}
+
+void bench_collective(int64_t largest_mib) {
+  const Launch launch = find_launch(std::getenv);
+  if (launch.world_size == 1) throw InputError("titan-bench collective needs torchrun, or srun");
+  const ops::Device device = gpu(static_cast<int>(launch.local_rank));
+  World world(launch, device, kTimeout);
+  const std::string text = describe(time_collectives(device, world, largest_mib));
+  if (launch.rank == 0) std::cout << device.name() << " x " << launch.world_size << "\n" << text;
 }
 
 // Dimensions that float8 products take.
@@ -169,6 +185,13 @@ int run(int argc, char** argv) {
   step->prefix_command();
   step->set_help_flag();  // the job's own --help
 
+  int64_t largest_mib = 1024;
+  CLI::App* collective = app.add_subcommand(
+      "collective", "the collectives between the ranks that torchrun or srun started");
+  collective->add_option("--largest", largest_mib, "MiB of the largest tensor")
+      ->check(CLI::Range(int64_t{1}, int64_t{16384}))
+      ->capture_default_str();
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -179,6 +202,7 @@ int run(int argc, char** argv) {
   if (*matmul) bench_matmul(tokens);
   if (*float8_linear) bench_float8_linear(linear);
   if (*step) bench_step(step->remaining());
+  if (*collective) bench_collective(largest_mib);
   return 0;
 }
 

@@ -12,6 +12,44 @@
 #endif
 
 namespace titan {
+namespace {
+
+using Intervals = std::vector<KernelTimes::Interval>;
+
+bool communicates(const std::string& kernel) { return kernel.find("nccl") != std::string::npos; }
+
+Intervals intervals_of(const KernelTimes& times, bool communication, bool rest) {
+  Intervals chosen;
+  for (const auto& [name, intervals] : times.intervals) {
+    if (communicates(name) ? communication : rest) {
+      chosen.insert(chosen.end(), intervals.begin(), intervals.end());
+    }
+  }
+  return chosen;
+}
+
+}  // namespace
+
+double covered_milliseconds(Intervals intervals) {
+  std::ranges::sort(intervals, {}, &KernelTimes::Interval::start);
+  uint64_t covered = 0, until = 0;
+  for (const auto& [start, end] : intervals) {
+    if (end <= until) continue;
+    covered += end - std::max(start, until);
+    until = end;
+  }
+  return static_cast<double>(covered) / 1e6;
+}
+
+CommunicationTime communication_time(const KernelTimes& times) {
+  const double rest = covered_milliseconds(intervals_of(times, false, true));
+  return {.milliseconds = covered_milliseconds(intervals_of(times, true, false)),
+          .exposed_milliseconds = covered_milliseconds(intervals_of(times, true, true)) - rest};
+}
+
+double idle_milliseconds(const KernelTimes& times) {
+  return times.span_milliseconds - covered_milliseconds(intervals_of(times, true, true));
+}
 
 KernelTimes measure_kernels_sync(const std::function<void()>& work) {
 #if TITAN_CUDA
@@ -33,7 +71,7 @@ KernelTimes measure_kernels_sync(const std::function<void()>& work) {
     KernelTimes::Entry& entry = times.by_name[event.name()];
     entry.milliseconds += milliseconds;
     entry.count += 1;
-    times.busy_milliseconds += milliseconds;
+    times.intervals[event.name()].push_back({event.startNs(), event.endNs()});
     first = std::min(first, event.startNs());
     last = std::max(last, event.endNs());
   }

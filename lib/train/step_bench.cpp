@@ -7,7 +7,6 @@
 #include <map>
 
 #include "lib/base/error.hpp"
-#include "lib/metrics/kernel_times.hpp"
 #include "lib/metrics/memory.hpp"
 #include "lib/metrics/throughput.hpp"
 #include "lib/optim/optimizer.hpp"
@@ -28,6 +27,7 @@ struct PartRule {
 // The first rule that matches wins.
 const std::vector<PartRule>& part_rules() {
   static const std::vector<PartRule> rules = {
+      {"communication", {"nccl"}},
       {"attention", {"fmha", "flash", "sdpa", "attention", "cudnn"}},
       {"matmul", {"gemm", "nvjet", "cutlass", "cublas", "splitK"}},
       {"quantize", {"quantize", "column_copy", "column_amax"}},
@@ -51,12 +51,15 @@ std::string part_of(const std::string& kernel) {
 
 }  // namespace
 
-StepTiming time_step(const JobConfig& job, const ops::Device& device, int64_t steps) {
+StepTiming time_step(const JobConfig& job, const ops::Device& device, World& world, int64_t steps) {
+  const std::unique_ptr<HostGroup> hosts = world.host_group("bench");
+  const Mesh mesh = make_mesh(mesh_shape(job, world.size()), world);
   Float8Measurements measurements(job, device);
-  const JobPlan plan = plan_job(job, {}, measurements.measurer());
+  const JobPlan plan = plan_job(job, mesh.shape, measurements.measurer());
   measurements.finish();
   const Decoder decoder = build(plan.model);
-  Sharder sharder(declare_units(plan.model), sharder_config(job), device);
+  Sharder sharder(declare_units(plan.model, {mesh.tp.rank(), mesh.tp.size()}),
+                  sharder_config(job, mesh.shape), device, mesh);
   sharder.initialise(1);
   Optimizer optimizer(optimizer_config(job), sharder, device);
   Step program(decoder, plan.model, sharder, device);
@@ -64,17 +67,19 @@ StepTiming time_step(const JobConfig& job, const ops::Device& device, int64_t st
 
   const int64_t tokens = job.training.local_batch_size * job.training.seq_len;
   const int64_t vocab = plan.model.embedding.vocab_size;
-  const double valid = static_cast<double>(tokens * plan.micro_batches);
+  const double valid = static_cast<double>(tokens * plan.micro_batches * mesh.shape.data_ranks());
   at::Tensor inverse_valid = at::full({}, 1 / valid, device.options(at::kFloat));
+  // Tensor-parallel ranks share their data.
+  at::manual_seed(static_cast<uint64_t>(mesh.data_rank()));
   auto random_tokens = [&] { return at::randint(vocab, {tokens}, device.options(at::kInt)); };
   auto step = [&] {
     at::Tensor loss;
     for (int64_t i = 0; i < plan.micro_batches; ++i) {
       MicroBatch batch{random_tokens(), random_tokens(), job.training.local_batch_size,
                        job.training.seq_len};
-      loss = program.forward_backward(batch, inverse_valid);
+      loss = program.forward_backward(batch, inverse_valid, i + 1 == plan.micro_batches);
     }
-    optimizer.step(1e-5, loss);
+    optimizer.step(1e-5, mesh.sum_over_data(loss));
     sharder.release_gradients();
   };
 
@@ -82,6 +87,7 @@ StepTiming time_step(const JobConfig& job, const ops::Device& device, int64_t st
   device.wait_sync();
   std::vector<double> seconds;
   for (int64_t i = 0; i < steps; ++i) {
+    hosts->barrier();
     const double start = monotonic_seconds();
     step();
     device.wait_sync();
@@ -91,9 +97,11 @@ StepTiming time_step(const JobConfig& job, const ops::Device& device, int64_t st
 
   StepTiming timing;
   timing.step_milliseconds = seconds[seconds.size() / 2] * 1e3;
-  timing.tokens_per_second =
-      static_cast<double>(plan.tokens_per_step) / seconds[seconds.size() / 2];
-  timing.peak_gib = memory.peaks().max_active_gib;
+  timing.tokens_per_second = static_cast<double>(plan.tokens_per_step) /
+                             static_cast<double>(mesh.shape.tp) / seconds[seconds.size() / 2];
+  int64_t peak_mib[] = {static_cast<int64_t>(memory.peaks().max_active_gib * 1024)};
+  hosts->max_(peak_mib);
+  timing.peak_gib = static_cast<double>(peak_mib[0]) / 1024;
   timing.planned_gib = static_cast<double>(plan.memory.peak.bytes) / (1ull << 30);
 
   const KernelTimes kernels = measure_kernels_sync(step);
@@ -110,7 +118,8 @@ StepTiming time_step(const JobConfig& job, const ops::Device& device, int64_t st
   }
   std::sort(timing.parts.begin(), timing.parts.end(),
             [](const StepPart& a, const StepPart& b) { return a.milliseconds > b.milliseconds; });
-  timing.parts.push_back({"idle", kernels.span_milliseconds - kernels.busy_milliseconds, 0});
+  timing.parts.push_back({"idle", idle_milliseconds(kernels), 0});
+  timing.communication = communication_time(kernels);
   return timing;
 }
 
@@ -118,7 +127,7 @@ std::string describe(const StepTiming& timing) {
   char line[400];
   std::snprintf(
       line, sizeof line,
-      "step %.1f ms, %.0f tok/s, peak %.2f GiB allocated (planned %.2f)\n%-16s %9s %9s %7s\n",
+      "step %.1f ms, %.0f tok/s/GPU, peak %.2f GiB allocated (planned %.2f)\n%-16s %9s %9s %7s\n",
       timing.step_milliseconds, timing.tokens_per_second, timing.peak_gib, timing.planned_gib,
       "part", "ms", "floor ms", "share");
   std::string text = line;
@@ -133,6 +142,12 @@ std::string describe(const StepTiming& timing) {
   }
   std::snprintf(line, sizeof line, "%-16s %9.2f %9.2f\n", "sum", sum, floor);
   text += line;
+  if (timing.communication.milliseconds > 0) {
+    std::snprintf(line, sizeof line, "exposed communication %.2f ms, %.1f%% of the step\n",
+                  timing.communication.exposed_milliseconds,
+                  100 * timing.communication.exposed_milliseconds / timing.step_milliseconds);
+    text += line;
+  }
   text += "longest kernels:\n";
   for (size_t i = 0; i < std::min<size_t>(timing.kernels.size(), 25); ++i) {
     std::snprintf(line, sizeof line, "%9.2f ms  %.110s\n", timing.kernels[i].second,

@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "lib/config/job_config.hpp"
+#include "lib/metrics/kernel_times.hpp"
 #include "lib/ops/device.hpp"
+#include "lib/parallel/world.hpp"
 
 namespace titan {
 
@@ -19,14 +21,17 @@ struct StepPart {
 struct StepTiming {
   double tokens_per_second = 0;
   double step_milliseconds = 0;  // median, without a profiler
-  double peak_gib = 0;           // allocated by the allocator
+  double peak_gib = 0;           // allocated by the allocator, on the rank that needs most
   double planned_gib = 0;
-  std::vector<StepPart> parts;                          // of one profiled step; the last is "idle"
+  // Of one profiled step: kernels of several streams overlap; the last is "idle".
+  std::vector<StepPart> parts;
+  CommunicationTime communication;
   std::vector<std::pair<std::string, double>> kernels;  // name, ms; longest first
 };
 
-// One CUDA device. Allocates the whole model with its optimizer state.
-StepTiming time_step(const JobConfig& job, const ops::Device& device, int64_t steps);
+// On CUDA. Allocates the model with its optimizer state; every rank of the world calls it, and
+// times are this rank's. tokens_per_second is one GPU's share.
+StepTiming time_step(const JobConfig& job, const ops::Device& device, World& world, int64_t steps);
 
 std::string describe(const StepTiming& timing);
 
