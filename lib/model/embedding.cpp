@@ -13,16 +13,19 @@ Unit Embedding::declare(const EmbeddingConfig& config, const TensorParallelRank&
   return {.name = "tok_embeddings", .parameters = {std::move(parameter)}};
 }
 
-at::Tensor Embedding::forward(const StepContext& context, const Weights& weights,
+at::Tensor Embedding::forward(const StepContext& context, const Rows& table,
                               const at::Tensor& tokens) const {
-  return scatter_tokens(
-      context, ops::embedding(tokens, weights[0].compute, {first_row(context), vocab_size_}));
+  // Of every token all ranks but one give zeros.
+  const at::Tensor partial =
+      ops::embedding(gather_rows(table.others, tokens), table.tensor, {table.first, vocab_size_});
+  return scatter_tokens(context, scatter_rows(table.others, partial));
 }
 
-void Embedding::backward(const StepContext& context, const Gradients& gradients,
+void Embedding::backward(const StepContext& context, const Rows& gradient, bool accumulate,
                          const at::Tensor& dy, const at::Tensor& tokens) const {
-  ops::embedding_backward(gather_tokens(context, dy), tokens, gradients[0], gradients.accumulate,
-                          first_row(context));
+  ops::embedding_backward(gather_rows(gradient.others, gather_tokens(context, dy)),
+                          gather_rows(gradient.others, tokens), gradient.tensor, accumulate,
+                          gradient.first);
 }
 
 }  // namespace titan

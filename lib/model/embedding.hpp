@@ -1,5 +1,7 @@
 // Token embedding: row tokens[t] of the weight for every token. Tensor-parallel ranks hold equal
-// parts of the vocabulary.
+// parts of the vocabulary. So do, for their part, the ranks along dp_shard; where the tokens are
+// few beside the vocabulary, they do not gather the table: each looks up its own rows for the
+// tokens of all, and in backward adds up the gradients of all for its own rows.
 #pragma once
 
 #include "lib/model/declare.hpp"
@@ -13,18 +15,26 @@ class Embedding {
 
   static Unit declare(const EmbeddingConfig& config, const TensorParallelRank& tp = {});
 
-  // tokens: int32 [T], all tokens -> [T/tp, D]. Nothing is kept but the tokens, which the walk has.
-  at::Tensor forward(const StepContext& context, const Weights& weights,
-                     const at::Tensor& tokens) const;
+  // Rows [first, first + n) of the table, or of its gradient; and the ranks along dp_shard that
+  // have others: this one alone where the table was gathered.
+  struct Rows {
+    at::Tensor tensor;  // [n, D]
+    int64_t first = 0;
+    Group others = {};
+  };
+  // tokens: int32 [T] -> [T/tp, D]. Nothing is kept but the tokens, which the walk has.
+  at::Tensor forward(const StepContext& context, const Rows& table, const at::Tensor& tokens) const;
   // dy: [T/tp, D].
-  void backward(const StepContext& context, const Gradients& gradients, const at::Tensor& dy,
-                const at::Tensor& tokens) const;
+  void backward(const StepContext& context, const Rows& gradient, bool accumulate,
+                const at::Tensor& dy, const at::Tensor& tokens) const;
 
- private:
-  int64_t first_row(const StepContext& context) const {
-    return context.tp.rank() * (vocab_size_ / context.tp.size());
+  // Whether it is cheaper to exchange the outputs and their gradients (bf16 both) of so many tokens
+  // on each of so many ranks than the table (bf16) and its gradient (fp32).
+  bool exchanges_outputs(const StepContext& context, int64_t tokens, int64_t ranks) const {
+    return 4 * tokens * ranks < 6 * vocab_size_ / context.tp.size();
   }
 
+ private:
   int64_t vocab_size_;
 };
 

@@ -13,11 +13,22 @@ at::Tensor with_rows(const at::Tensor& like, int64_t rows) {
 
 }  // namespace
 
-at::Tensor gather_tokens(const StepContext& context, const at::Tensor& x) {
-  if (context.tp.size() == 1) return x;
-  at::Tensor all = with_rows(x, x.size(0) * context.tp.size());
-  context.tp.all_gather(all, x);
+at::Tensor gather_rows(const Group& group, const at::Tensor& x) {
+  if (group.size() == 1) return x;
+  at::Tensor all = with_rows(x, x.size(0) * group.size());
+  group.all_gather(all, x);
   return all;
+}
+
+at::Tensor scatter_rows(const Group& group, const at::Tensor& partial) {
+  if (group.size() == 1) return partial;
+  at::Tensor own = with_rows(partial, partial.size(0) / group.size());
+  group.reduce_scatter(own, partial);
+  return own;
+}
+
+at::Tensor gather_tokens(const StepContext& context, const at::Tensor& x) {
+  return gather_rows(context.tp, x);
 }
 
 void linear_backward_input_scattered(const StepContext& context, const Weight& weight,
@@ -27,10 +38,7 @@ void linear_backward_input_scattered(const StepContext& context, const Weight& w
 }
 
 at::Tensor scatter_tokens(const StepContext& context, const at::Tensor& partial) {
-  if (context.tp.size() == 1) return partial;
-  at::Tensor own = with_rows(partial, partial.size(0) / context.tp.size());
-  context.tp.reduce_scatter(own, partial);
-  return own;
+  return scatter_rows(context.tp, partial);
 }
 
 at::Tensor linear_forward_scattered(const StepContext& context, const Weight& weight,

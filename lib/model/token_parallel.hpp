@@ -9,6 +9,10 @@
 
 namespace titan {
 
+// The ranks' rows, one below another; and back, this rank's rows of the sum of what they hold.
+at::Tensor gather_rows(const Group& group, const at::Tensor& x);
+at::Tensor scatter_rows(const Group& group, const at::Tensor& partial);
+
 // [T/n, ...] on each rank -> [T, ...] on all.
 at::Tensor gather_tokens(const StepContext& context, const at::Tensor& x);
 

@@ -207,6 +207,19 @@ Gradients Sharder::gradients(size_t index) {
   return gradients;
 }
 
+Gradients Sharder::shard_gradients(size_t index) {
+  Gradients gradients;
+  for (Parameter& parameter : units_[index].parameters) {
+    gradients.accumulate = parameter.gradient.defined();
+    if (!parameter.gradient.defined()) {
+      parameter.gradient = at::empty_like(
+          parameter.master, config_.compute_dtype == at::kDouble ? at::kDouble : at::kFloat);
+    }
+    gradients.tensors.push_back(parameter.gradient);
+  }
+  return gradients;
+}
+
 void Sharder::start_reduce(size_t index, bool last_micro_batch) {
   if (!reduces()) return;
   std::vector<at::Tensor> whole = std::exchange(states_[index].gradients, {});

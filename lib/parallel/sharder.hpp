@@ -97,6 +97,9 @@ class Sharder {
   // Where backward writes. On many ranks a new place for every micro-batch; on one it is allocated
   // on the first call of a step, and accumulates on the later ones.
   Gradients gradients(size_t unit);
+  // For a unit that computes with this rank's rows alone, gathering nothing: where backward writes
+  // their gradients, which are already sums over dp_shard.
+  Gradients shard_gradients(size_t unit);
   // Starts to sum the unit's gradients over the data ranks into this rank's shard, and lets go of
   // the rest. Along dp_replicate only with the step's last micro-batch.
   void start_reduce(size_t unit, bool last_micro_batch);

@@ -21,12 +21,51 @@ StepContext Step::context(const MicroBatch& micro_batch) {
   return {device_, micro_batch.batch, micro_batch.seq_len, rope_table_, sharder_.mesh().tp};
 }
 
-at::Tensor Step::forward(const StepContext& context, const MicroBatch& micro_batch,
-                         std::vector<std::unique_ptr<Block::Saved>>* saved) {
+bool Step::embeds_by_rows(const StepContext& context, const MicroBatch& micro_batch) const {
+  const Group& ranks = sharder_.mesh().dp_shard;
+  const ShardRows& shard = sharder_.units()[0].parameters[0].shard;
+  const bool all_have_rows =
+      shard.chunk * (ranks.size() - 1) < sharder_.units()[0].parameters[0].shape[0];
+  return ranks.size() > 1 && all_have_rows &&
+         decoder_.embedding.exchanges_outputs(context, micro_batch.tokens.size(0), ranks.size());
+}
+
+at::Tensor Step::embed(const StepContext& context, const MicroBatch& micro_batch) {
+  const Parameter& table = sharder_.units()[0].parameters[0];
+  const int64_t first = table.members[0].offset[0];
+  if (embeds_by_rows(context, micro_batch)) {
+    sharder_.start_gather(decoder_.block_unit(0));
+    return decoder_.embedding.forward(
+        context, {table.compute, first + table.shard.first, sharder_.mesh().dp_shard},
+        micro_batch.tokens);
+  }
   sharder_.start_gather(0);
   sharder_.start_gather(decoder_.block_unit(0));
-  at::Tensor x = decoder_.embedding.forward(context, sharder_.weights(0), micro_batch.tokens);
+  at::Tensor x = decoder_.embedding.forward(context, {sharder_.weights(0)[0].compute, first},
+                                            micro_batch.tokens);
   sharder_.release(0, Direction::kBackward);  // which reads no weights
+  return x;
+}
+
+void Step::embed_backward(const StepContext& context, const MicroBatch& micro_batch,
+                          const at::Tensor& dx) {
+  const Parameter& table = sharder_.units()[0].parameters[0];
+  const int64_t first = table.members[0].offset[0];
+  if (embeds_by_rows(context, micro_batch)) {
+    const Gradients gradients = sharder_.shard_gradients(0);
+    decoder_.embedding.backward(context,
+                                {gradients[0], first + table.shard.first, sharder_.mesh().dp_shard},
+                                gradients.accumulate, dx, micro_batch.tokens);
+  } else {
+    const Gradients gradients = sharder_.gradients(0);
+    decoder_.embedding.backward(context, {gradients[0], first}, gradients.accumulate, dx,
+                                micro_batch.tokens);
+  }
+}
+
+at::Tensor Step::forward(const StepContext& context, const MicroBatch& micro_batch,
+                         std::vector<std::unique_ptr<Block::Saved>>* saved) {
+  at::Tensor x = embed(context, micro_batch);
   for (size_t i = 0; i < decoder_.blocks.size(); ++i) {
     const size_t unit = decoder_.block_unit(i);
     sharder_.start_gather(unit + 1);
@@ -59,7 +98,7 @@ at::Tensor Step::forward_backward(const MicroBatch& micro_batch,
     sharder_.release(unit, Direction::kBackward);
     sharder_.start_reduce(unit, last_micro_batch);
   }
-  decoder_.embedding.backward(context, sharder_.gradients(0), dx, micro_batch.tokens);
+  embed_backward(context, micro_batch, dx);
   sharder_.start_reduce(0, last_micro_batch);
   sharder_.finish_reduce(last_micro_batch);
   return loss;

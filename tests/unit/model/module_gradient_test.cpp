@@ -227,8 +227,8 @@ TEST_P(ModuleGradient, Embedding) {
   const at::Tensor y = unit.leaves[0].index_select(0, tokens);
 
   const Embedding embedding(decoder_config().embedding);
-  EXPECT_TRUE(at::equal(embedding.forward(context, unit.weights, tokens), y.detach()));
-  embedding.backward(context, unit.written, dy, tokens);
+  EXPECT_TRUE(at::equal(embedding.forward(context, {unit.weights[0].compute}, tokens), y.detach()));
+  embedding.backward(context, {unit.written[0]}, unit.written.accumulate, dy, tokens);
   unit.expect_written(autograd(y, dy, {unit.leaves[0]}));
 }
 

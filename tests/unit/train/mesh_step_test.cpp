@@ -9,7 +9,8 @@ using testing::MeshOutcome;
 using testing::NamedTensors;
 using testing::run_on_mesh;
 
-constexpr int64_t kSeqLen = 24;
+// Tokens so few that the embedding exchanges its outputs, and so many that the table is gathered.
+constexpr int64_t kShort = 24, kLong = 48;
 constexpr int64_t kRows = 4;  // sequences of a micro-batch over all ranks
 
 SharderConfig in_fp64(int64_t micro_batches) {
@@ -19,12 +20,12 @@ SharderConfig in_fp64(int64_t micro_batches) {
           .micro_batches = micro_batches};
 }
 
-std::vector<std::vector<MicroBatch>> two_steps(int64_t micro_batches) {
+std::vector<std::vector<MicroBatch>> two_steps(int64_t micro_batches, int64_t seq_len) {
   std::vector<std::vector<MicroBatch>> steps(2);
   uint64_t seed = 0;
   for (std::vector<MicroBatch>& step : steps) {
     for (int64_t i = 0; i < micro_batches; ++i) {
-      step.push_back(random_batch(kRows, kSeqLen, ++seed));
+      step.push_back(random_batch(kRows, seq_len, ++seed));
       step.back().labels.narrow(0, 5, 9).fill_(-100);  // ranks have unequal numbers of valid tokens
     }
   }
@@ -46,6 +47,7 @@ struct MeshCase {
   int64_t micro_batches = 1;
   bool reshard_after_forward = true;
   std::vector<Recompute> recompute = {Recompute::kNothing, Recompute::kNothing};
+  int64_t seq_len = kShort;
 };
 
 std::string name_of(const ::testing::TestParamInfo<MeshCase>& info) {
@@ -53,6 +55,7 @@ std::string name_of(const ::testing::TestParamInfo<MeshCase>& info) {
   std::string name =
       concat("replicate", test.mesh.dp_replicate, "_shard", test.mesh.dp_shard, "_tp", test.mesh.tp,
              "_micro", test.micro_batches, test.reshard_after_forward ? "" : "_never");
+  if (test.seq_len == kLong) name += "_long";
   for (Recompute recompute : test.recompute) name += concat("_", static_cast<int>(recompute));
   return name;
 }
@@ -76,7 +79,7 @@ TEST_P(StepOnMesh, EqualsOneProcess) {
   const DecoderConfig config = config_for(test);
   SharderConfig sharding = in_fp64(test.micro_batches);
   sharding.reshard_after_forward = test.reshard_after_forward;
-  const auto steps = two_steps(test.micro_batches);
+  const auto steps = two_steps(test.micro_batches, test.seq_len);
 
   const MeshOutcome one = run_on_mesh(config, sharding, {}, steps);
   const MeshOutcome many = run_on_mesh(config, sharding, test.mesh, steps);
@@ -95,15 +98,15 @@ constexpr Recompute kNothing = Recompute::kNothing, kGateUp = Recompute::kGateUp
                     kBlock = Recompute::kBlock;
 INSTANTIATE_TEST_SUITE_P(
     Meshes, StepOnMesh,
-    ::testing::Values(MeshCase{{1, 2, 1}}, MeshCase{{1, 4, 1}}, MeshCase{{1, 2, 1}, 2},
-                      MeshCase{{1, 2, 1}, 1, false}, MeshCase{{1, 2, 1}, 2, false},
-                      MeshCase{{1, 2, 1}, 1, true, {kGateUp, kBlock}},
-                      MeshCase{{1, 2, 1}, 1, false, {kGateUp, kBlock}}, MeshCase{{2, 1, 1}},
-                      MeshCase{{2, 1, 1}, 2}, MeshCase{{2, 2, 1}}, MeshCase{{2, 2, 1}, 2},
-                      MeshCase{{1, 1, 2}}, MeshCase{{1, 1, 4}},
-                      MeshCase{{1, 1, 2}, 2, true, {kGateUp, kBlock}}, MeshCase{{1, 2, 2}},
-                      MeshCase{{1, 2, 2}, 2, false, {kBlock, kGateUp}}, MeshCase{{2, 1, 2}},
-                      MeshCase{{2, 2, 2}}),
+    ::testing::Values(
+        MeshCase{{1, 2, 1}}, MeshCase{{1, 4, 1}}, MeshCase{{1, 2, 1}, 2},
+        MeshCase{{1, 2, 1}, 2, true, {kNothing}, kLong}, MeshCase{{1, 2, 1}, 1, false},
+        MeshCase{{1, 2, 1}, 2, false}, MeshCase{{1, 2, 1}, 1, true, {kGateUp, kBlock}},
+        MeshCase{{1, 2, 1}, 1, false, {kGateUp, kBlock}}, MeshCase{{2, 1, 1}},
+        MeshCase{{2, 1, 1}, 2}, MeshCase{{2, 2, 1}}, MeshCase{{2, 2, 1}, 2}, MeshCase{{1, 1, 2}},
+        MeshCase{{1, 1, 4}}, MeshCase{{1, 1, 2}, 2, true, {kGateUp, kBlock}}, MeshCase{{1, 2, 2}},
+        MeshCase{{1, 2, 2}, 2, false, {kNothing}, kLong},
+        MeshCase{{1, 2, 2}, 2, false, {kBlock, kGateUp}}, MeshCase{{2, 1, 2}}, MeshCase{{2, 2, 2}}),
     name_of);
 
 }  // namespace
