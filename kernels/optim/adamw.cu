@@ -19,11 +19,15 @@ constexpr int kQuadsPerThread = kStochastic ? 2 : 1;
 template <bool kStochastic>
 constexpr int kBlocksPerProcessor = kStochastic ? 4 : 6;
 
-// The element p.rounding.first_index + i has its bits in bits[0], and so on.
-template <int kWidth>
+// How a tensor's elements follow each other: a stretch of the whole parameter, or some columns.
+enum class Layout { kConsecutive, kColumns };
+
+// Element i of the tensor has its bits in bits[0], and so on.
+template <int kWidth, Layout kLayout>
 __device__ void load_bits(const MomentRounding& rounding, int64_t step, int64_t i,
                           uint32_t (&bits)[kWidth]) {
-  const int64_t index = rounding.first_index + i;
+  const int64_t index =
+      kLayout == Layout::kConsecutive ? rounding.block.first_index + i : rounding.block.index(i);
   const PhiloxBlock block = rounding_bits(rounding.key, step, index / kQuad);
   if constexpr (kWidth == kQuad) {  // index is a multiple of four
 #pragma unroll
@@ -42,7 +46,7 @@ __device__ void store_bits(__nv_bfloat16* address, const uint32_t (&bits)[1]) {
 }
 
 // kWidth consecutive values: loaded first, so that a thread's loads are in flight together.
-template <int kWidth, class Master, class Gradient, bool kStochastic>
+template <int kWidth, class Master, class Gradient, bool kStochastic, Layout kLayout>
 struct Values {
   using Tensors = AdamW<Master, Gradient, kStochastic>;
   float parameter[kWidth], gradient[kWidth], exp_avg[kWidth], exp_avg_sq[kWidth];
@@ -63,7 +67,7 @@ struct Values {
     store_quad(p.parameter + i, parameter);
     if constexpr (kStochastic) {
       uint32_t bits[kWidth], first[kWidth], second[kWidth];
-      load_bits(p.rounding, step, i, bits);
+      load_bits<kWidth, kLayout>(p.rounding, step, i, bits);
 #pragma unroll
       for (int k = 0; k < kWidth; ++k) {
         first[k] = round_stochastically(exp_avg[k], exp_avg_bits(bits[k]));
@@ -83,7 +87,7 @@ struct Values {
   }
 };
 
-template <class Master, class Gradient, bool kStochastic, bool kAligned>
+template <class Master, class Gradient, bool kStochastic, bool kAligned, Layout kLayout>
 __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor<kStochastic>)
     adamw_kernel(const AdamW<Master, Gradient, kStochastic> p, AdamWFactors<float> factors) {
   constexpr int kQuads = kQuadsPerThread<kStochastic>;
@@ -91,7 +95,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor<kStochastic>)
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kStride * kQuads;
   if (kAligned && first + kStride * kQuads <= p.count) {
     const int64_t i = first + threadIdx.x * kQuad;
-    Values<kQuad, Master, Gradient, kStochastic> values[kQuads];
+    Values<kQuad, Master, Gradient, kStochastic, kLayout> values[kQuads];
     // Before the controls are read, so that the two latencies overlap.
 #pragma unroll
     for (int q = 0; q < kQuads; ++q) values[q].load(p, i + q * kStride);
@@ -110,7 +114,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor<kStochastic>)
     const int64_t end = min(first + kStride * kQuads, p.count);
 #pragma unroll 1
     for (int64_t i = first + threadIdx.x; i < end; i += kThreads) {
-      Values<1, Master, Gradient, kStochastic> value;
+      Values<1, Master, Gradient, kStochastic, kLayout> value;
       value.load(p, i);
       if (p.controls->skip) {
         value.store_rounded(p, i);
@@ -121,22 +125,35 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor<kStochastic>)
   }
 }
 
+// Whether each quad of the tensor shares a Philox block.
+bool shares_philox_blocks(const TensorBlock& block) {
+  const bool whole_rows =
+      block.consecutive() || (block.row_length % kQuad == 0 && block.row_stride % kQuad == 0);
+  return block.first_index % kQuad == 0 && whole_rows;
+}
+
+template <Layout kLayout, class Master, class Gradient, bool kStochastic>
+void launch(const AdamW<Master, Gradient, kStochastic>& p, cudaStream_t stream) {
+  const int64_t values = int64_t{kThreads} * kQuad * kQuadsPerThread<kStochastic>;
+  const auto blocks = static_cast<unsigned>((p.count + values - 1) / values);
+  const bool aligned = quad_aligned(p.parameter) && quad_aligned(p.gradient) &&
+                       quad_aligned(p.exp_avg) && quad_aligned(p.exp_avg_sq) &&
+                       quad_aligned(p.compute) && shares_philox_blocks(p.rounding.block);
+  const auto kernel = aligned ? adamw_kernel<Master, Gradient, kStochastic, true, kLayout>
+                              : adamw_kernel<Master, Gradient, kStochastic, false, kLayout>;
+  kernel<<<blocks, kThreads, 0, stream>>>(p, AdamWFactors<float>(p.settings));
+  check_launch("adamw");
+}
+
 }  // namespace
 
 template <class Master, class Gradient, bool kStochastic>
 void adamw(const AdamW<Master, Gradient, kStochastic>& p, cudaStream_t stream) {
   if (p.count == 0) return;
-  const int64_t values = int64_t{kThreads} * kQuad * kQuadsPerThread<kStochastic>;
-  const auto blocks = static_cast<unsigned>((p.count + values - 1) / values);
-  const AdamWFactors<float> factors(p.settings);
-  if (quad_aligned(p.parameter) && quad_aligned(p.gradient) && quad_aligned(p.exp_avg) &&
-      quad_aligned(p.exp_avg_sq) && quad_aligned(p.compute) &&
-      p.rounding.first_index % kQuad == 0) {
-    adamw_kernel<Master, Gradient, kStochastic, true><<<blocks, kThreads, 0, stream>>>(p, factors);
-  } else {
-    adamw_kernel<Master, Gradient, kStochastic, false><<<blocks, kThreads, 0, stream>>>(p, factors);
+  if constexpr (kStochastic) {
+    if (!p.rounding.block.consecutive()) return launch<Layout::kColumns>(p, stream);
   }
-  check_launch("adamw");
+  launch<Layout::kConsecutive>(p, stream);
 }
 
 using bf16 = __nv_bfloat16;

@@ -14,12 +14,13 @@
 #include <cstdint>
 
 #include "kernels/common/philox.hpp"
+#include "kernels/common/tensor_block.hpp"
 
 namespace titan::kernels {
 
 struct MomentRounding {
-  uint64_t key = 0;         // of (seed, parameter)
-  int64_t first_index = 0;  // of a tensor's first element in the whole parameter
+  uint64_t key = 0;        // of (seed, parameter)
+  TensorBlock block = {};  // of the whole parameter
 };
 
 // The bits of the elements 4 * block .. 4 * block + 3.

@@ -2,9 +2,9 @@
 
 #include <ATen/ATen.h>
 
-#include "lib/model/pending_ops.hpp"
 #include "lib/model/token_parallel.hpp"
 #include "lib/ops/cross_entropy.hpp"
+#include "lib/ops/cross_entropy_shard.hpp"
 #include "lib/ops/rms_norm.hpp"
 
 namespace titan {
@@ -98,7 +98,7 @@ at::Tensor Head::forward(const StepContext& context, const Weights& weights, con
     if (ranks == 1) {
       ops::cross_entropy_forward(logits, chunk, out);
     } else {
-      ops::cross_entropy_losses(all_statistics(context, logits, chunk), chunk, out);
+      ops::cross_entropy_losses(all_statistics(context, logits, chunk), chunk, vocab_size_, out);
     }
   }
   return losses.sum() * inverse_valid_tokens;

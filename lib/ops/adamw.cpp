@@ -73,11 +73,12 @@ template <int kWidth, class Real, class Master, class Gradient>
 void store_stochastically(const Pointers<Master, Gradient, at::BFloat16>& p,
                           const MomentRounding& rounding, int64_t step, int64_t first,
                           const Real (&exp_avg)[kWidth], const Real (&exp_avg_sq)[kWidth]) {
-  kernels::PhiloxBlock block{};
+  kernels::PhiloxBlock bits{};
+  int64_t block = -1;
   for (int k = 0; k < kWidth; ++k) {
-    const int64_t index = rounding.first_index + first + k;
-    if (k == 0 || index % 4 == 0) block = kernels::rounding_bits(rounding.key, step, index / 4);
-    const uint32_t word = block.words[index % 4];
+    const int64_t index = rounding.block.index(first + k);
+    if (index / 4 != block) bits = kernels::rounding_bits(rounding.key, step, block = index / 4);
+    const uint32_t word = bits.words[index % 4];
     p.exp_avg[first + k] =
         stochastic_bf16(static_cast<float>(exp_avg[k]), kernels::exp_avg_bits(word));
     p.exp_avg_sq[first + k] =
@@ -163,7 +164,10 @@ void check(const AdamWTensors& t, const Rounding& rounding) {
               "adamw_: expected moments in ", moment, rounding ? ", rounded stochastically," : "",
               " and a bf16 compute copy, got ", t.exp_avg.scalar_type(), ", ",
               t.exp_avg_sq.scalar_type());
-  TITAN_CHECK(!rounding || rounding->first_index >= 0, "adamw_: the first index is negative");
+  TITAN_CHECK(!rounding || rounding->block.fits(t.master.numel()), "adamw_: master",
+              t.master.sizes(), " cannot be a block with rows of ", rounding->block.row_length,
+              " every ", rounding->block.row_stride, " elements from ",
+              rounding->block.first_index);
 }
 
 }  // namespace

@@ -26,9 +26,10 @@ struct AdamWTensors {
   at::Tensor compute;
 };
 
-// How bf16 moments are rounded (moment_rounding.hpp): the key of the whole parameter, and where in
-// it the tensors' first element lies.
+// How bf16 moments are rounded (moment_rounding.hpp): the key of the whole parameter, and which
+// block of it the tensors are.
 using kernels::MomentRounding;
+using kernels::TensorBlock;
 uint64_t rounding_key(uint64_t seed, std::string_view parameter_name);
 
 // Changes nothing but `compute` when controls.skip() is 1. decide_step() must have been given the

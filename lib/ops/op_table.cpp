@@ -7,6 +7,7 @@ void rms_norm_rows(std::vector<Op>& table);
 void swiglu_rows(std::vector<Op>& table);
 void rope_rows(std::vector<Op>& table);
 void cross_entropy_rows(std::vector<Op>& table);
+void cross_entropy_shard_rows(std::vector<Op>& table);
 void embedding_rows(std::vector<Op>& table);
 void optimizer_rows(std::vector<Op>& table);
 
@@ -17,6 +18,7 @@ const std::vector<Op>& op_table() {
     swiglu_rows(rows);
     rope_rows(rows);
     cross_entropy_rows(rows);
+    cross_entropy_shard_rows(rows);
     embedding_rows(rows);
     optimizer_rows(rows);
     return rows;

@@ -57,15 +57,28 @@ AdamWTensors adamw_tensors(const Tensors& in) {
           .compute = at::empty_like(in[0], at::kBFloat16)};
 }
 
-// The part of a parameter from element 4096 on.
-MomentRounding stochastic() { return {.key = rounding_key(42, "w"), .first_index = 4096}; }
+// What is kept in which dtype: masters and moments in fp32, both in the gradient's, or masters in
+// fp32 and moments in bf16, rounded stochastically: of consecutive elements of the whole parameter,
+// or of the left half of its columns.
+enum class State { kFloat, kNarrow, kBfloat16Moments, kBfloat16MomentsOfColumns };
+
+std::optional<MomentRounding> rounding_of(State state, const at::Tensor& master) {
+  if (state == State::kFloat || state == State::kNarrow) return std::nullopt;
+  TensorBlock block{.first_index = 4096};
+  if (state == State::kBfloat16MomentsOfColumns) {
+    block.row_length = master.size(1);
+    block.row_stride = 2 * master.size(1);
+  }
+  return MomentRounding{.key = rounding_key(42, "w"), .block = block};
+}
 
 // The words of moment_rounding.hpp for every element.
-at::Tensor rounding_words(const at::Tensor& like) {
+at::Tensor rounding_words(const at::Tensor& like, const MomentRounding& rounding) {
   at::Tensor words = at::empty(like.sizes(), at::kLong);
-  const MomentRounding rounding = stochastic();
+  const TensorBlock& block = rounding.block;
   for (int64_t i = 0; i < words.numel(); ++i) {
-    const int64_t index = rounding.first_index + i;
+    const int64_t row = i / block.row_length, column = i % block.row_length;
+    const int64_t index = block.first_index + row * block.row_stride + column;
     words.mutable_data_ptr<int64_t>()[i] =
         kernels::rounding_bits(rounding.key, kStep, index / 4).words[index % 4];
   }
@@ -78,13 +91,13 @@ at::Tensor rounded_stochastically(const at::Tensor& value, const at::Tensor& ran
   return bits.bitwise_and(~0xffff).view(at::kFloat).to(at::kBFloat16);
 }
 
-Tensors fused_adamw(const Tensors& in, const std::optional<MomentRounding>& rounding) {
+Tensors fused_adamw(const Tensors& in, State state) {
   AdamWTensors t = adamw_tensors({in[0].clone(), in[1], in[2].clone(), in[3].clone()});
-  adamw_(t, kSettings, controls_for(in[0].device()), rounding);
+  adamw_(t, kSettings, controls_for(in[0].device()), rounding_of(state, t.master));
   return {t.master, t.exp_avg, t.exp_avg_sq, t.compute};
 }
 
-Tensors reference_adamw(const Tensors& in, bool is_stochastic) {
+Tensors reference_adamw(const Tensors& in, State state) {
   const at::ScalarType type = compute_type(in[0]), stored = in[0].scalar_type();
   const AdamWSettings& s = kSettings;
   const at::Tensor gradient = in[1].to(type) * (kMaxNorm / (std::sqrt(kSquareSum) + 1e-6));
@@ -98,19 +111,15 @@ Tensors reference_adamw(const Tensors& in, bool is_stochastic) {
   // The oracle in fp64 rounds neither the copy nor the moments.
   if (type == at::kDouble) return {master, exp_avg, exp_avg_sq, master};
   const at::Tensor compute = master.to(stored).to(at::kBFloat16);
-  if (!is_stochastic)
-    return {master.to(stored), exp_avg.to(stored), exp_avg_sq.to(stored), compute};
-  const at::Tensor words = rounding_words(exp_avg);
+  const std::optional<MomentRounding> rounding = rounding_of(state, master);
+  if (!rounding) return {master.to(stored), exp_avg.to(stored), exp_avg_sq.to(stored), compute};
+  const at::Tensor words = rounding_words(exp_avg, *rounding);
   return {master.to(stored), rounded_stochastically(exp_avg, words.bitwise_and(0xffff)),
           rounded_stochastically(exp_avg_sq, words.bitwise_right_shift(16)), compute};
 }
 
-// What is kept in which dtype: masters and moments in fp32, both in the gradient's, or masters in
-// fp32 and moments in bf16, rounded stochastically.
-enum class State { kFloat, kNarrow, kBfloat16Moments };
-
 void add_adamw(std::vector<Op>& table, const std::string& name, State state) {
-  const bool is_stochastic = state == State::kBfloat16Moments;
+  const bool is_stochastic = state != State::kFloat && state != State::kNarrow;
   const auto inputs = [=](const Size& size, at::Device device, at::ScalarType dtype) {
     const auto random = [&] { return at::randn({size.rows, size.cols}, device); };
     const at::ScalarType master = state == State::kNarrow ? dtype : at::kFloat;
@@ -118,20 +127,17 @@ void add_adamw(std::vector<Op>& table, const std::string& name, State state) {
     return Tensors{random().to(master), random().to(dtype), (0.1 * random()).to(moment),
                    (0.1 * random().square()).to(moment)};
   };
-  std::optional<MomentRounding> rounding;
-  if (is_stochastic) rounding = stochastic();
   const auto timed = [=](const Tensors& in) {
     // Made once and never destroyed: its memory must not be given back after the driver is gone.
     static const auto* controls = new StepControls(controls_for(in[0].device()));
-    adamw_(adamw_tensors(in), kSettings, *controls, rounding);
+    adamw_(adamw_tensors(in), kSettings, *controls, rounding_of(state, in[0]));
   };
   const double bytes = state == State::kFloat ? 28 : state == State::kNarrow ? 16 : 20;
-  table.push_back(
-      {.name = name,
-       .fused = [=](const Tensors& in) { return fused_adamw(in, rounding); },
-       .reference = [=](const Tensors& in) { return reference_adamw(in, is_stochastic); },
-       .timed_run = timed,
-       .cases = cases(bytes, inputs)});
+  table.push_back({.name = name,
+                   .fused = [=](const Tensors& in) { return fused_adamw(in, state); },
+                   .reference = [=](const Tensors& in) { return reference_adamw(in, state); },
+                   .timed_run = timed,
+                   .cases = cases(bytes, inputs)});
 }
 
 void add_gradient_norm(std::vector<Op>& table) {
@@ -193,6 +199,7 @@ void optimizer_rows(std::vector<Op>& table) {
   add_adamw(table, "adamw", State::kFloat);
   add_adamw(table, "adamw_narrow", State::kNarrow);
   add_adamw(table, "adamw_bf16_moments", State::kBfloat16Moments);
+  add_adamw(table, "adamw_bf16_moments_of_columns", State::kBfloat16MomentsOfColumns);
   add_gradient_norm(table);
   add_initialise(table, "initialise", false);
   add_initialise(table, "initialise_columns", true);

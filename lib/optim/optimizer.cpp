@@ -40,7 +40,7 @@ void Optimizer::update(const Parameter& parameter, const ShardPiece& piece,
   std::optional<ops::MomentRounding> rounding;
   if (sharder_.config().bfloat16_moments) {
     rounding = {.key = ops::rounding_key(seed_, parameter.members[piece.member].name),
-                .first_index = parameter.global_block(piece).first_index};
+                .block = parameter.global_block(piece)};
   }
   ops::adamw_({.master = piece.of(parameter.master),
                .gradient = piece.of(parameter.gradient),

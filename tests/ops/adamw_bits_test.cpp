@@ -18,8 +18,8 @@ struct Case {
   at::ScalarType master, gradient;
   bool stochastic;
   int64_t count;
-  int64_t first_index = 0;  // of the whole parameter
-  int64_t offset = 0;       // elements between an aligned address and the tensors' start
+  TensorBlock block = {};  // of the whole parameter
+  int64_t offset = 0;      // elements between an aligned address and the tensors' start
 };
 
 at::Tensor part(const at::Tensor& values, at::Device device, int64_t offset) {
@@ -46,7 +46,7 @@ std::vector<at::Tensor> run(const Case& c, at::Device device) {
                  .exp_avg_sq = part(at::zeros({c.count}, moment), device, c.offset),
                  .compute = part(at::zeros({c.count}, at::kBFloat16), device, c.offset)};
   std::optional<MomentRounding> rounding;
-  if (c.stochastic) rounding = {.key = rounding_key(3, "w"), .first_index = c.first_index};
+  if (c.stochastic) rounding = {.key = rounding_key(3, "w"), .block = c.block};
   const StepControls controls(device);
   for (int64_t step = 0; step < kSteps; ++step) {
     t.gradient = part(gradient_of(c, step), device, c.offset);
@@ -71,15 +71,25 @@ TEST(AdamWBits, TheSameOnTheCpuAndOnCuda) {
     for (const at::ScalarType gradient : {at::kFloat, at::kBFloat16}) {
       for (const bool stochastic : {false, true}) {
         cases.push_back({master, gradient, stochastic, 3 * 2048 + 517});  // whole blocks and a rest
-        cases.push_back({master, gradient, stochastic, 4099, 6, 0});      // within a Philox block
-        cases.push_back({master, gradient, stochastic, 4099, 8, 3});      // not aligned
-        cases.push_back({master, gradient, stochastic, 8192, int64_t{1} << 35, 0});
+        cases.push_back({master, gradient, stochastic, 4099, {6}});       // within a Philox block
+        cases.push_back({master, gradient, stochastic, 4099, {8}, 3});    // not aligned
+        cases.push_back({master, gradient, stochastic, 8192, {int64_t{1} << 35}});
+        if (!stochastic) continue;
+        // Columns: whole quads in each row, rows and first element that are not, many rows, far on.
+        cases.push_back({master, gradient, stochastic, 7000, {8, 700, 1400}});
+        cases.push_back({master, gradient, stochastic, 7000, {8, 700, 1401}});
+        cases.push_back({master, gradient, stochastic, 7000, {8, 35, 40}});
+        cases.push_back({master, gradient, stochastic, 7000, {6, 700, 1400}, 1});
+        cases.push_back({master, gradient, stochastic, 8192, {0, 4, 8}});
+        cases.push_back({master, gradient, stochastic, 8191, {3, 1, 2}});
+        cases.push_back({master, gradient, stochastic, 8192, {1l << 35, 2048, 1l << 34}});
       }
     }
   }
   for (const Case& c : cases) {
     SCOPED_TRACE(concat(c.master, ", gradient ", c.gradient, c.stochastic ? ", stochastic, " : ", ",
-                        c.count, " from ", c.first_index, ", offset ", c.offset));
+                        c.count, " from ", c.block.first_index, ", rows of ", c.block.row_length,
+                        " every ", c.block.row_stride, ", offset ", c.offset));
     const std::vector<at::Tensor> cpu = run(c, at::kCPU), cuda = run(c, device.torch());
     const char* names[] = {"master", "exp_avg", "exp_avg_sq", "compute"};
     for (size_t i = 0; i < cpu.size(); ++i) {

@@ -42,7 +42,7 @@ void write_values(const at::Tensor& tensor) {
 void run_steps(const Words& words) {
   const at::ScalarType master = dtype(words.at(1)), gradient = dtype(words.at(2));
   std::optional<ops::MomentRounding> rounding;
-  if (words.at(3) == "stochastic") rounding = {.key = ops::rounding_key(1, "w"), .first_index = 0};
+  if (words.at(3) == "stochastic") rounding = {.key = ops::rounding_key(1, "w"), .block = {}};
   ops::AdamWSettings settings{.beta1 = std::stod(words.at(4)),
                               .beta2 = std::stod(words.at(5)),
                               .epsilon = std::stod(words.at(6)),

@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -69,19 +70,27 @@ struct Update {
   int64_t step = 1;
   at::ScalarType gradient_dtype = at::kFloat;
 
-  // Of the elements [first, first + size) of the same inputs: exp_avg, exp_avg_sq, master.
-  std::vector<at::Tensor> part(int64_t first, int64_t size) const {
+  // Of a part of the same inputs, which `take` cuts from each: exp_avg, exp_avg_sq, master.
+  template <class Cut>
+  std::vector<at::Tensor> part(const Cut& take, const TensorBlock& block) const {
     at::manual_seed(11);
     const at::Tensor master = at::randn({count}), gradient = at::randn({count});
     const at::Tensor m = at::randn({count}).to(at::kBFloat16), v = m.square();
-    const auto cut = [&](const at::Tensor& whole) { return whole.narrow(0, first, size).clone(); };
+    const auto cut = [&](const at::Tensor& whole) {
+      return take(whole).clone(at::MemoryFormat::Contiguous);
+    };
     AdamWTensors t{cut(master), cut(gradient).to(gradient_dtype), cut(m), cut(v), {}};
     const StepControls controls(at::kCPU);
     controls.step().fill_(step - 1);
     decide_step({}, at::ones({}, at::kDouble), {}, controls);
     adamw_(t, {.learning_rate = 0.01}, controls,
-           MomentRounding{.key = rounding_key(seed, name), .first_index = first});
+           MomentRounding{.key = rounding_key(seed, name), .block = block});
     return {t.exp_avg, t.exp_avg_sq, t.master};
+  }
+  // The elements [first, first + size).
+  std::vector<at::Tensor> part(int64_t first, int64_t size) const {
+    return part([=](const at::Tensor& whole) { return whole.narrow(0, first, size); },
+                {.first_index = first});
   }
   std::vector<at::Tensor> whole() const { return part(0, count); }
 };
@@ -119,6 +128,31 @@ TEST(MomentRounding, DoesNotDependOnHowAParameterIsCut) {
     const std::vector<at::Tensor> part = run.part(first, size);
     for (size_t i = 0; i < whole.size(); ++i) {
       EXPECT_TRUE(at::equal(part[i], whole[i].narrow(0, first, size))) << first << " " << size;
+    }
+  }
+}
+
+TEST(MomentRounding, DoesNotDependOnColumnsBeingCut) {
+  constexpr int64_t kRows = 40, kColumns = 250;
+  const Update run{.count = kRows * kColumns};
+  const std::vector<at::Tensor> whole = run.whole();
+  // Row, column, rows, columns.
+  for (const auto& [row, column, rows, columns] : {std::array<int64_t, 4>{0, 0, 40, 125},
+                                                   {0, 125, 40, 125},
+                                                   {10, 4, 20, 64},
+                                                   {3, 249, 37, 1},
+                                                   {7, 1, 1, 248},
+                                                   {39, 3, 1, 2},
+                                                   {5, 0, 9, 250},
+                                                   {0, 10, 0, 5}}) {
+    const auto take = [&](const at::Tensor& all) {
+      return all.view({kRows, kColumns}).narrow(0, row, rows).narrow(1, column, columns);
+    };
+    const std::vector<at::Tensor> part = run.part(
+        take,
+        {.first_index = row * kColumns + column, .row_length = columns, .row_stride = kColumns});
+    for (size_t i = 0; i < whole.size(); ++i) {
+      EXPECT_TRUE(at::equal(part[i], take(whole[i]))) << row << " " << column;
     }
   }
 }
@@ -199,7 +233,8 @@ TEST(MomentRounding, RefusesMomentsThatAreNotBf16) {
   EXPECT_THROW(adamw_(t, {}, controls, MomentRounding{}), Error);
   t.exp_avg = t.exp_avg_sq = at::zeros({8}, at::kBFloat16);
   EXPECT_THROW(adamw_(t, {}, controls), Error);
-  EXPECT_THROW(adamw_(t, {}, controls, MomentRounding{.key = 1, .first_index = -1}), Error);
+  EXPECT_THROW(adamw_(t, {}, controls, MomentRounding{.key = 1, .block = {-1}}), Error);
+  EXPECT_THROW(adamw_(t, {}, controls, MomentRounding{.key = 1, .block = {0, 3, 6}}), Error);
 }
 
 }  // namespace
