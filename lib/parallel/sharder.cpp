@@ -119,10 +119,10 @@ const Weights& Sharder::weights(size_t unit, Direction direction) {
   UnitState& state = states_[unit];
   start_gather(unit);
   state.arrived.wait();
-  // Both copies by one read where both will be used before the weights are let go of.
+  // Both copies at once where both will be used before the weights are let go of.
   const bool stay = !sharded() || !config_.reshard_after_forward;
   const bool rows =
-      stay || direction == Direction::kForward || units_[unit].backward_repeats_forward;
+      !sharded() || direction == Direction::kForward || units_[unit].backward_repeats_forward;
   const bool columns = stay || direction == Direction::kBackward;
   quantise(unit, rows && !state.rows_ready, columns && !state.columns_ready);
   if (sharded()) {

@@ -1,5 +1,8 @@
 // A step on any mesh is the step of one process: losses, every gradient, the norm, the new weights.
+#include <cmath>
+
 #include "lib/base/error.hpp"
+#include "lib/model/converter.hpp"
 #include "tests/unit/train/mesh_run.hpp"
 
 namespace titan {
@@ -108,6 +111,76 @@ INSTANTIATE_TEST_SUITE_P(
         MeshCase{{1, 2, 2}, 2, false, {kNothing}, kLong},
         MeshCase{{1, 2, 2}, 2, false, {kBlock, kGateUp}}, MeshCase{{2, 1, 2}}, MeshCase{{2, 2, 2}}),
     name_of);
+
+// Float8 copies are of a rank's own tokens and of whole weights: as if one process accumulated the
+// ranks' micro-batches.
+class Float8StepOnMesh : public ::testing::TestWithParam<MeshCase> {};
+
+TEST_P(Float8StepOnMesh, EqualsOneProcessThatAccumulates) {
+  const MeshCase& test = GetParam();
+  for (const Float8Recipe recipe : {Float8Recipe::kRowwise, Float8Recipe::kRowwiseWithGwHp}) {
+    DecoderConfig config = small_model(test.recompute);
+    float8_linear_converter(
+        {.recipe = recipe, .filter_fqns = {"wk"}, .emulate = true, .tokens = kShort})
+        ->convert(config);
+    const int64_t ranks = test.mesh.data_ranks();
+    std::vector<MicroBatch> own, all;  // micro-batches of one process; the same, of all ranks
+    for (int64_t i = 0; i < ranks * test.micro_batches; ++i) {
+      own.push_back(random_batch(1, kShort, static_cast<uint64_t>(i)));
+    }
+    for (int64_t i = 0; i < test.micro_batches; ++i) {
+      std::vector<at::Tensor> tokens, labels;
+      for (int64_t rank = 0; rank < ranks; ++rank) {
+        tokens.push_back(own[static_cast<size_t>(i * ranks + rank)].tokens);
+        labels.push_back(own[static_cast<size_t>(i * ranks + rank)].labels);
+      }
+      all.push_back({at::cat(tokens), at::cat(labels), ranks, kShort});
+    }
+    SharderConfig one_process = in_fp32(ranks * test.micro_batches);
+    SharderConfig sharding = in_fp32(test.micro_batches);
+    sharding.reshard_after_forward = test.reshard_after_forward;
+    const MeshOutcome one = run_on_mesh(config, one_process, {}, {own});
+    const MeshOutcome many = run_on_mesh(config, sharding, test.mesh, {all});
+    EXPECT_NEAR(many.losses[0], one.losses[0], 1e-5 * one.losses[0]);
+    expect_close(many.gradients, one.gradients, 1e-5);
+    // In bf16 weights, as they train.
+    sharding.compute_dtype = one_process.compute_dtype = at::kBFloat16;
+    expect_close(run_on_mesh(config, sharding, test.mesh, {all}).gradients,
+                 run_on_mesh(config, one_process, {}, {own}).gradients, 1e-5);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Meshes, Float8StepOnMesh,
+                         ::testing::Values(MeshCase{{1, 2, 1}}, MeshCase{{1, 2, 1}, 2, false},
+                                           MeshCase{{2, 1, 1}}, MeshCase{{2, 2, 1}},
+                                           MeshCase{{1, 2, 1}, 1, false, {kGateUp, kBlock}},
+                                           MeshCase{{1, 2, 1}, 1, true, {kGateUp, kBlock}}),
+                         name_of);
+
+double signal_to_noise(const at::Tensor& reference, const at::Tensor& actual) {
+  return 20 *
+         std::log10(reference.norm().item<double>() / (reference - actual).norm().item<double>());
+}
+
+// Tensor-parallel ranks take each amax over their own part, so values differ: no less like the
+// step without float8 than one process's are.
+TEST(Float8TensorParallel, KeepsTheSignal) {
+  const MeshCase test{{1, 1, 2}};
+  DecoderConfig config = config_for(test);
+  const std::vector<std::vector<MicroBatch>> steps = {two_steps(1, kShort)[0]};
+  const MeshOutcome exact = run_on_mesh(config, in_fp32(), {}, steps);
+  float8_linear_converter({.filter_fqns = {}, .emulate = true, .tokens = kRows * kShort})
+      ->convert(config);
+  const MeshOutcome one = run_on_mesh(config, in_fp32(), {}, steps);
+  const MeshOutcome two = run_on_mesh(config, in_fp32(), test.mesh, steps);
+  EXPECT_NEAR(two.losses[0], one.losses[0], 2e-3 * one.losses[0]);
+  for (const auto& [name, gradient] : exact.gradients) {
+    const double of_one = signal_to_noise(gradient, one.gradients.at(name));
+    const double of_two = signal_to_noise(gradient, two.gradients.at(name));
+    EXPECT_GT(of_two, of_one - 1.5) << name;
+    EXPECT_GT(of_two, 17) << name;
+  }
+}
 
 }  // namespace
 }  // namespace titan
