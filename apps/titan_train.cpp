@@ -11,6 +11,7 @@
 #include "lib/base/error.hpp"
 #include "lib/base/file.hpp"
 #include "lib/base/log.hpp"
+#include "lib/base/shipped.hpp"
 #include "lib/config/check.hpp"
 #include "lib/config/command_line.hpp"
 #include "lib/config/compare.hpp"
@@ -74,6 +75,13 @@ void save_config(const JobConfig& job) {
                         config::to_json(job) + "\n");
 }
 
+// The tokenizer of configs/debug.toml is there from any folder.
+void find_tokenizer(std::string& path) {
+  const std::string found = find_shipped(path);
+  if (found != path) log::info(concat("model.hf_assets_path: ", path, " is ", found));
+  path = found;
+}
+
 int dry_run(const config::CommandLine& command, const MeshShape& mesh) {
   const JobPlan plan = plan_job(command.config, mesh);
   std::cout << (command.json ? to_json(plan).dump(2) : describe(plan)) << "\n";
@@ -81,7 +89,7 @@ int dry_run(const config::CommandLine& command, const MeshShape& mesh) {
 }
 
 int train(const config::CommandLine& command, const Launch& launch) {
-  const JobConfig& job = command.config;
+  JobConfig job = command.config;
   for (const std::string& note : command.notes) log::info(note);
   if (job.job.print_config) log::info(concat("Running with configs: ", config::to_json(job)));
   for (const std::string& option : config::changed_options(job, command.origins)) {
@@ -92,6 +100,7 @@ int train(const config::CommandLine& command, const Launch& launch) {
   World world(launch, device, std::chrono::seconds(job.comm.init_timeout_seconds));
   require_equal_jobs(job, world);
   if (launch.rank == 0) save_config(job);
+  find_tokenizer(job.model.hf_assets_path);
   Trainer trainer(job, std::move(device), world);
   try {
     trainer.run();

@@ -28,5 +28,6 @@ if(TITAN_CUDA)
   target_include_directories(titan_torch SYSTEM INTERFACE ${TITAN_CUBLASLT_INCLUDE})
   target_link_libraries(titan_torch INTERFACE torch_cuda c10_cuda CUDA::cudart ${TITAN_CUBLASLT})
 endif()
+set(CMAKE_INSTALL_RPATH $ORIGIN/../lib)
 set(CMAKE_BUILD_RPATH ${TITAN_TORCH_DIR}/lib ${site}/nvidia/cusparselt/lib ${site}/nvidia/nvshmem/lib
     ${site}/nvidia/cu13/lib ${site}/nvidia/cudnn/lib ${site}/nvidia/nccl/lib)

@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "lib/base/error.hpp"
+#include "lib/base/shipped.hpp"
 #include "lib/config/check.hpp"
 #include "lib/model/registry.hpp"
 
@@ -154,7 +155,7 @@ DataConfig training_data_config(const JobConfig& job, const DecoderConfig& model
   data.seq_len = job.training.seq_len;
   data.local_batch_size = job.training.local_batch_size;
   data.prefetch_batches = prefetch_batches(job.training.dataloader);
-  data.shipped_corpus = "assets/corpus";
+  data.shipped_corpus = find_shipped("assets/corpus");
   return data;
 }
 
@@ -166,7 +167,7 @@ DataConfig validation_data_config(const JobConfig& job, const DecoderConfig& mod
   data.local_batch_size = job.validation.local_batch_size;
   data.endless = job.validation.steps != -1;
   data.prefetch_batches = prefetch_batches(job.validation.dataloader);
-  data.shipped_corpus = "assets/corpus_validation";
+  data.shipped_corpus = find_shipped("assets/corpus_validation");
   data.section = "validation";
   data.data_order = DataOrder::global;  // the same held-out batches at every validation
   return data;
