@@ -5,5 +5,6 @@
 install(TARGETS titan-train titan-bench titan-convert RUNTIME DESTINATION bin COMPONENT program)
 install(DIRECTORY configs assets docs DESTINATION share/titan-train COMPONENT program)
 install(FILES README.md DESTINATION share/titan-train COMPONENT program)
+install(PROGRAMS scripts/train.sbatch DESTINATION share/titan-train/scripts COMPONENT program)
 install(CODE "set(programs $<TARGET_FILE:titan-train> $<TARGET_FILE:titan-convert>)" COMPONENT libraries)
 install(SCRIPT cmake/install_libraries.cmake COMPONENT libraries)
