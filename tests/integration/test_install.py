@@ -45,7 +45,7 @@ def test_the_debug_job_from_an_unrelated_folder(tree, tmp_path, titan_train):
     """With next to no environment: the text and the tokenizer of the job file are the tree's."""
     few = ("--training.steps", "3", "--debug.seed", "1")
     job = tree / "share/titan-train/configs/debug.toml"
-    environment = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}  # as titan_train has them
+    environment = {"HOME": str(tmp_path), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run([tree / "bin/titan-train", job, *few], cwd=tmp_path, env=environment, capture_output=True,
                           text=True, timeout=120)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

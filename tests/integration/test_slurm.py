@@ -37,7 +37,7 @@ def sbatch(titan_train, tmp_path):
 
 
 def test_two_hosts_train_as_one_process_does(sbatch, titan_train, tmp_path):
-    few = (DEBUG_JOB, "--training.steps", 3, "--debug.seed", 1)
+    few = (DEBUG_JOB, "--training.steps", 3, "--debug.seed", 1, "--checkpoint.no_enable")
     sbatch(*few, "--training.local_batch_size", 2, "--job.dump_folder", tmp_path / "step")
     titan_train(*few, "--training.local_batch_size", 4, "--job.dump_folder", tmp_path / "single")
     assert losses(tmp_path / "step") == pytest.approx(losses(tmp_path / "single"), rel=1e-5)
