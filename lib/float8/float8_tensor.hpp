@@ -14,6 +14,11 @@ struct Float8Tensor {
   at::Tensor values;          // float8_e4m3fn [rows, columns], contiguous
   at::Tensor inverse_scales;  // fp32 [rows], 16-byte aligned: x = values * inverse_scales
 
+  // Rows [first, first + count), with first a multiple of 4 for the scales' alignment.
+  Float8Tensor narrow_rows(int64_t first, int64_t count) const {
+    return {values.narrow(0, first, count), inverse_scales.narrow(0, first, count)};
+  }
+
   bool defined() const { return values.defined(); }
   void reset() { *this = {}; }
 };

@@ -34,8 +34,7 @@ LinearGradient Attention::backward(const StepContext& context, const Weights& we
                                    const float8::RowCopy& dy_copy, Saved& saved) const {
   at::Tensor dout;
   {
-    const LinearGradient gradient =
-        linear_gradient(weights[wo_], gather_tokens(context, dy), dy_copy);
+    const LinearGradient gradient = linear_gradient(weights[wo_], dy, dy_copy);
     dout = linear_backward_input(context, weights[wo_], gradient);
     linear_backward_weight(context, weights[wo_], gradient,
                            wgrad_input(weights[wo_], saved.attention.out, saved.out_amax),
@@ -46,17 +45,6 @@ LinearGradient Attention::backward(const StepContext& context, const Weights& we
   saved.qkv.reset();
   saved.attention = {};
   return linear_gradient(weights[qkv_], ops::rope_backward(d.dq, d.dk, d.dv, context.rope_table));
-}
-
-at::Tensor Attention::backward_x(const StepContext& context, const Weights& weights,
-                                 const LinearGradient& dqkv) const {
-  return scatter_tokens(context, linear_backward_input(context, weights[qkv_], dqkv));
-}
-
-void Attention::backward_qkv_weight(const StepContext& context, const Weights& weights,
-                                    const Gradients& gradients, const LinearGradient& dqkv,
-                                    const WgradInput& x) const {
-  linear_backward_weight(context, weights[qkv_], dqkv, x, gradients[qkv_], gradients.accumulate);
 }
 
 }  // namespace titan

@@ -22,17 +22,11 @@ class Attention {
   at::Tensor forward(const StepContext& context, const Weights& weights, const LinearInput& x,
                      const at::Tensor& residual, Saved& saved) const;
 
-  // dy: gradient of the projection's output, dy_copy as for linear_gradient. Writes wo's gradient,
-  // frees `saved`, and returns the gradient of the packed qkv projection; backward_x and
-  // backward_qkv_weight follow with it.
+  // dy: [T, D], gradient of the projection's output, dy_copy as for linear_gradient. Writes wo's
+  // gradient, frees `saved`, and returns the gradient of the packed qkv projection.
   LinearGradient backward(const StepContext& context, const Weights& weights,
                           const Gradients& gradients, const at::Tensor& dy,
                           const float8::RowCopy& dy_copy, Saved& saved) const;
-  at::Tensor backward_x(const StepContext& context, const Weights& weights,
-                        const LinearGradient& dqkv) const;
-  void backward_qkv_weight(const StepContext& context, const Weights& weights,
-                           const Gradients& gradients, const LinearGradient& dqkv,
-                           const WgradInput& x) const;
 
  private:
   ops::AttentionShape shape(const StepContext& context) const;

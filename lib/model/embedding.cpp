@@ -21,11 +21,10 @@ at::Tensor Embedding::forward(const StepContext& context, const Rows& table,
   return scatter_tokens(context, scatter_rows(table.others, partial));
 }
 
-void Embedding::backward(const StepContext& context, const Rows& gradient, bool accumulate,
-                         const at::Tensor& dy, const at::Tensor& tokens) const {
-  ops::embedding_backward(gather_rows(gradient.others, gather_tokens(context, dy)),
-                          gather_rows(gradient.others, tokens), gradient.tensor, accumulate,
-                          gradient.first);
+void Embedding::backward(const Rows& gradient, bool accumulate, const at::Tensor& dy,
+                         const at::Tensor& tokens) const {
+  ops::embedding_backward(gather_rows(gradient.others, dy), gather_rows(gradient.others, tokens),
+                          gradient.tensor, accumulate, gradient.first);
 }
 
 }  // namespace titan

@@ -24,9 +24,9 @@ class Embedding {
   };
   // tokens: int32 [T] -> [T/tp, D]. Nothing is kept but the tokens, which the walk has.
   at::Tensor forward(const StepContext& context, const Rows& table, const at::Tensor& tokens) const;
-  // dy: [T/tp, D].
-  void backward(const StepContext& context, const Rows& gradient, bool accumulate,
-                const at::Tensor& dy, const at::Tensor& tokens) const;
+  // dy: [T, D].
+  void backward(const Rows& gradient, bool accumulate, const at::Tensor& dy,
+                const at::Tensor& tokens) const;
 
   // Whether it is cheaper to exchange the outputs and their gradients (bf16 both) of so many tokens
   // on each of so many ranks than the table (bf16) and its gradient (fp32).

@@ -48,7 +48,7 @@ LinearGradient FeedForward::backward(const StepContext& context, const Weights& 
     linear_backward_weight(context, down, gradient, hidden, gradients[down_], gradients.accumulate);
   };
 
-  LinearGradient gradient = linear_gradient(down, gather_tokens(context, dy));
+  LinearGradient gradient = linear_gradient(down, dy);
   if (wgrad_reads_only_copies(down)) {
     down_weight(gradient, {{}, float8::swiglu_columns(dgate_up, saved.hidden_amax)});
     dhidden = linear_backward_input(context, down, gradient);
@@ -61,19 +61,6 @@ LinearGradient FeedForward::backward(const StepContext& context, const Weights& 
   }
   dhidden.reset();
   return linear_gradient(gate_up, dgate_up, copy);
-}
-
-at::Tensor FeedForward::backward_x(const StepContext& context, const Weights& weights,
-                                   const LinearGradient& dgate_up) const {
-  return scatter_tokens(context, linear_backward_input(context, weights[gate_up_], dgate_up));
-}
-
-void FeedForward::backward_gate_up_weight(const StepContext& context, const Weights& weights,
-                                          const Gradients& gradients,
-                                          const LinearGradient& dgate_up,
-                                          const WgradInput& x) const {
-  linear_backward_weight(context, weights[gate_up_], dgate_up, x, gradients[gate_up_],
-                         gradients.accumulate);
 }
 
 }  // namespace titan

@@ -22,15 +22,10 @@ class FeedForward {
   void forward_kept(const StepContext& context, const Weights& weights, const LinearInput& x,
                     Saved& saved) const;
 
-  // dy: gradient of the projection's output. Writes w2's gradient and returns the gradient of the
-  // gate and up product (in saved's memory); backward_x and backward_gate_up_weight follow with it.
+  // dy: [T, D], gradient of the projection's output. Writes w2's gradient and returns the gradient
+  // of the gate and up product (in saved's memory).
   LinearGradient backward(const StepContext& context, const Weights& weights,
                           const Gradients& gradients, const at::Tensor& dy, Saved& saved) const;
-  at::Tensor backward_x(const StepContext& context, const Weights& weights,
-                        const LinearGradient& dgate_up) const;
-  void backward_gate_up_weight(const StepContext& context, const Weights& weights,
-                               const Gradients& gradients, const LinearGradient& dgate_up,
-                               const WgradInput& x) const;
 
  private:
   size_t gate_up_, down_;

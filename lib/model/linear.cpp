@@ -20,6 +20,17 @@ at::Tensor rows(const at::Tensor& tensor, const WeightRun& run) {
   return tensor.narrow(0, run.first_row, run.rows);
 }
 
+struct RowRange {
+  int64_t first, count;
+};
+// Halves meet at a multiple of 16 rows, which float8 products ask for.
+RowRange part_of(int64_t rows, Rows half) {
+  const int64_t middle = rows / 32 * 16;
+  if (half == Rows::kFirstHalf) return {0, middle};
+  if (half == Rows::kSecondHalf) return {middle, rows - middle};
+  return {0, rows};
+}
+
 bool in_float8(const WeightRun& run) { return run.recipe.has_value(); }
 
 bool wgrad_in_float8(const WeightRun& run) { return run.recipe == Float8Recipe::kRowwise; }
@@ -111,16 +122,19 @@ WgradInput wgrad_input(const Weight& weight, const at::Tensor& x, const at::Tens
 
 void linear_backward_weight(const StepContext& context, const Weight& weight,
                             const LinearGradient& gradient, const WgradInput& input,
-                            at::Tensor dweight, bool accumulate) {
+                            at::Tensor dweight, bool accumulate, Rows half) {
   for (size_t i = 0; i < weight.runs.size(); ++i) {
     const WeightRun& run = weight.runs[i];
-    at::Tensor out = rows(dweight, run);
+    const auto [first, count] = part_of(run.rows, half);
+    if (count == 0) continue;
+    at::Tensor out = rows(dweight, run).narrow(0, first, count);
     if (wgrad_in_float8(run)) {
-      float8::matmul_out(context.device, gradient.copies[i].column, input.column, out,
-                         accumulate ? out : at::Tensor(), Accumulation::kFull, run.emulated);
+      float8::matmul_out(context.device, gradient.copies[i].column.narrow_rows(first, count),
+                         input.column, out, accumulate ? out : at::Tensor(), Accumulation::kFull,
+                         run.emulated);
     } else {
-      ops::linear_backward_weight(context.device, columns(gradient.dy, run), input.x, out,
-                                  accumulate);
+      ops::linear_backward_weight(context.device, columns(gradient.dy, run).narrow(1, first, count),
+                                  input.x, out, accumulate);
     }
   }
 }

@@ -54,9 +54,11 @@ struct WgradInput {
 // column_amax: as LinearInput had it for the same values of x.
 WgradInput wgrad_input(const Weight& weight, const at::Tensor& x, const at::Tensor& column_amax);
 
-// dweight[N,K] = dyᵀ · x, or += when `accumulate`.
+// dweight[N,K] = dyᵀ · x, or += when `accumulate`. Of all rows, or of half of them: two products
+// that other work can be put between.
+enum class Rows { kAll, kFirstHalf, kSecondHalf };
 void linear_backward_weight(const StepContext& context, const Weight& weight,
                             const LinearGradient& gradient, const WgradInput& input,
-                            at::Tensor dweight, bool accumulate);
+                            at::Tensor dweight, bool accumulate, Rows rows = Rows::kAll);
 
 }  // namespace titan

@@ -182,9 +182,7 @@ class TimedGroup {
                             const at::Tensor& column_amax) {
     const Weight& weight = weights[kLinear];
     if (norm_before()) {
-      return norm_
-          .backward(context_, weights, gradients_, dx, operands.x, saved_, operands.x, nullptr)
-          .y;
+      return norm_.backward(weights, gradients_, dx, operands.x, saved_, operands.x, nullptr).y;
     }
     if (place_ == Place::kDown && wgrad_reads_only_copies(weight)) {
       return {{}, float8::swiglu_columns(operands.gate_up, column_amax)};

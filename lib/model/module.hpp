@@ -17,8 +17,9 @@ struct StepContext {
   const ops::Device& device;
   int64_t batch = 0;  // sequences in this micro-batch
   int64_t seq_len = 0;
-  at::Tensor rope_table = {};  // ops::rope_table for seq_len
-  Group tp = {};               // the tensor-parallel ranks
+  at::Tensor rope_table = {};                  // ops::rope_table for seq_len
+  Group tp = {};                               // the tensor-parallel ranks
+  const ops::SideStream* tp_stream = nullptr;  // for their communication; null: one rank
 };
 
 }  // namespace titan

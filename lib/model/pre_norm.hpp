@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lib/model/linear.hpp"
+#include "lib/model/token_parallel.hpp"
 
 namespace titan {
 
@@ -27,13 +28,28 @@ class PreNorm {
   };
   // dy: gradient of the norm's output; dresidual: the gradient that reaches x past the norm. Writes
   // the norm weight's gradient (of this rank's tokens). `producer`: the linear group that x is the
-  // output of, or null: where it is in float8 throughout and sees no other rank's tokens, dx comes
-  // with its copy.
-  Backward backward(const StepContext& context, const Weights& weights, const Gradients& gradients,
-                    const at::Tensor& dy, const at::Tensor& x, const Saved& saved,
-                    const at::Tensor& dresidual, const Weight* producer) const;
+  // output of, or null: where it is in float8 throughout, dx comes with its copy. For one rank.
+  Backward backward(const Weights& weights, const Gradients& gradients, const at::Tensor& dy,
+                    const at::Tensor& x, const Saved& saved, const at::Tensor& dresidual,
+                    const Weight* producer) const;
+
+  struct WithLinear {
+    TokenGradient dx;      // dresidual included
+    float8::RowCopy copy;  // as in Backward
+  };
+  // From the gradient of the linear group's output to that of x: the group's input gradient, the
+  // norm, the group's weight gradient. On many ranks in an order in which sums and gathers run
+  // behind products. Frees what it is given as it goes.
+  WithLinear backward_with_linear(const StepContext& context, const Weights& weights,
+                                  const Gradients& gradients, LinearGradient dy, at::Tensor x,
+                                  const Saved& saved, at::Tensor dresidual,
+                                  const Weight* producer) const;
 
  private:
+  WithLinear backward_on_many_ranks(const StepContext& context, const Weights& weights,
+                                    const Gradients& gradients, LinearGradient dy, at::Tensor x,
+                                    const Saved& saved, at::Tensor dresidual) const;
+
   size_t norm_, linear_;
   double eps_;
 };

@@ -27,6 +27,35 @@ at::Tensor scatter_rows(const Group& group, const at::Tensor& partial) {
   return own;
 }
 
+at::Tensor TokensOnTheWay::wait() {
+  mark_.wait();
+  from_.reset();
+  return std::move(tokens_);
+}
+
+TokensOnTheWay start_gather_tokens(const StepContext& context, const at::Tensor& x) {
+  if (context.tp.size() == 1) return x;
+  TokensOnTheWay tokens(with_rows(x, x.size(0) * context.tp.size()));
+  tokens.from_ = x;
+  tokens.mark_ =
+      context.tp_stream->run([&] { context.tp.all_gather(tokens.tokens_, tokens.from_); });
+  return tokens;
+}
+
+TokensOnTheWay start_scatter_tokens(const StepContext& context, const at::Tensor& partial) {
+  if (context.tp.size() == 1) return partial;
+  TokensOnTheWay tokens(with_rows(partial, partial.size(0) / context.tp.size()));
+  tokens.from_ = partial;
+  tokens.mark_ =
+      context.tp_stream->run([&] { context.tp.reduce_scatter(tokens.tokens_, tokens.from_); });
+  return tokens;
+}
+
+TokenGradient gather_gradient(const StepContext& context, at::Tensor own) {
+  TokensOnTheWay all = start_gather_tokens(context, own);
+  return {std::move(own), std::move(all)};
+}
+
 at::Tensor gather_tokens(const StepContext& context, const at::Tensor& x) {
   return gather_rows(context.tp, x);
 }

@@ -6,12 +6,40 @@
 #pragma once
 
 #include "lib/model/linear.hpp"
+#include "lib/ops/side_stream.hpp"
 
 namespace titan {
 
 // The ranks' rows, one below another; and back, this rank's rows of the sum of what they hold.
 at::Tensor gather_rows(const Group& group, const at::Tensor& x);
 at::Tensor scatter_rows(const Group& group, const at::Tensor& partial);
+
+// Tokens of all ranks, or the sum for this rank's, on their way beside what the device computes.
+class TokensOnTheWay {
+ public:
+  TokensOnTheWay() = default;
+  TokensOnTheWay(at::Tensor tokens) : tokens_(std::move(tokens)) {}  // they are there
+  // Makes the current stream wait for them. Once.
+  at::Tensor wait();
+
+ private:
+  friend TokensOnTheWay start_gather_tokens(const StepContext& context, const at::Tensor& x);
+  friend TokensOnTheWay start_scatter_tokens(const StepContext& context, const at::Tensor& partial);
+  at::Tensor tokens_, from_;
+  ops::SideStream::Mark mark_;
+};
+
+// gather_tokens and scatter_tokens that begin after all that was enqueued so far, and run while the
+// device goes on.
+TokensOnTheWay start_gather_tokens(const StepContext& context, const at::Tensor& x);
+TokensOnTheWay start_scatter_tokens(const StepContext& context, const at::Tensor& partial);
+
+// The gradient of what lies between blocks.
+struct TokenGradient {
+  at::Tensor own;      // [T/n, D], this rank's tokens
+  TokensOnTheWay all;  // [T, D]
+};
+TokenGradient gather_gradient(const StepContext& context, at::Tensor own);
 
 // [T/n, ...] on each rank -> [T, ...] on all.
 at::Tensor gather_tokens(const StepContext& context, const at::Tensor& x);

@@ -78,35 +78,25 @@ void TransformerBlock::forward_kept(const StepContext& context, const Weights& w
   }
 }
 
-at::Tensor TransformerBlock::backward(const StepContext& context, const Weights& weights,
-                                      const Gradients& gradients, at::Tensor dy,
-                                      std::unique_ptr<Block::Saved> saved) const {
+TokenGradient TransformerBlock::backward(const StepContext& context, const Weights& weights,
+                                         const Gradients& gradients, TokenGradient dy,
+                                         std::unique_ptr<Block::Saved> saved) const {
   Kept& kept = static_cast<Kept&>(*saved);
   forward_kept(context, weights, kept);
 
-  // Feed-forward.
   LinearGradient dgate_up =
-      feed_forward_.backward(context, weights, gradients, dy, kept.feed_forward);
-  at::Tensor dnorm = feed_forward_.backward_x(context, weights, dgate_up);
-  PreNorm::Backward mid = ffn_norm_.backward(context, weights, gradients, dnorm, kept.mid,
-                                             kept.ffn_norm, dy, &weights[kWo]);
-  dy.reset();
-  dnorm.reset();
-  kept.mid.reset();
-  feed_forward_.backward_gate_up_weight(context, weights, gradients, dgate_up, mid.y);
-  dgate_up = {};
-  mid.y = {};
+      feed_forward_.backward(context, weights, gradients, dy.all.wait(), kept.feed_forward);
+  PreNorm::WithLinear dmid = ffn_norm_.backward_with_linear(
+      context, weights, gradients, std::move(dgate_up), std::move(kept.mid), kept.ffn_norm,
+      std::move(dy.own), &weights[kWo]);
 
-  // Attention.
-  const LinearGradient dqkv =
-      attention_.backward(context, weights, gradients, mid.dx, mid.copy, kept.attention);
-  mid.copy = {};
-  dnorm = attention_.backward_x(context, weights, dqkv);
-  const PreNorm::Backward x =
-      attention_norm_.backward(context, weights, gradients, dnorm, kept.x, kept.attention_norm,
-                               mid.dx, /*producer=*/nullptr);
-  attention_.backward_qkv_weight(context, weights, gradients, dqkv, x.y);
-  return x.dx;
+  LinearGradient dqkv = attention_.backward(context, weights, gradients, dmid.dx.all.wait(),
+                                            dmid.copy, kept.attention);
+  dmid.copy = {};
+  return attention_norm_
+      .backward_with_linear(context, weights, gradients, std::move(dqkv), std::move(kept.x),
+                            kept.attention_norm, std::move(dmid.dx.own), /*producer=*/nullptr)
+      .dx;
 }
 
 }  // namespace titan

@@ -25,10 +25,10 @@ class Block {
   // kept.
   virtual at::Tensor forward(const StepContext& context, const Weights& weights, at::Tensor x,
                              std::unique_ptr<Saved>* saved) const = 0;
-  // dy: [T/tp, D], gradient of the output -> gradient of x. Consumes `saved`, freeing as it goes.
-  virtual at::Tensor backward(const StepContext& context, const Weights& weights,
-                              const Gradients& gradients, at::Tensor dy,
-                              std::unique_ptr<Saved> saved) const = 0;
+  // dy: gradient of the output -> gradient of x. Consumes `saved`, freeing as it goes.
+  virtual TokenGradient backward(const StepContext& context, const Weights& weights,
+                                 const Gradients& gradients, TokenGradient dy,
+                                 std::unique_ptr<Saved> saved) const = 0;
 };
 
 class TransformerBlock final : public Block {
@@ -41,9 +41,9 @@ class TransformerBlock final : public Block {
 
   at::Tensor forward(const StepContext& context, const Weights& weights, at::Tensor x,
                      std::unique_ptr<Block::Saved>* saved) const override;
-  at::Tensor backward(const StepContext& context, const Weights& weights,
-                      const Gradients& gradients, at::Tensor dy,
-                      std::unique_ptr<Block::Saved> saved) const override;
+  TokenGradient backward(const StepContext& context, const Weights& weights,
+                         const Gradients& gradients, TokenGradient dy,
+                         std::unique_ptr<Block::Saved> saved) const override;
 
  private:
   struct Kept;  // what this block's policy keeps

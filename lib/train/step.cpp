@@ -6,7 +6,7 @@ namespace titan {
 
 Step::Step(const Decoder& decoder, const DecoderConfig& config, Sharder& sharder,
            const ops::Device& device)
-    : decoder_(decoder), config_(config), sharder_(sharder), device_(device) {}
+    : decoder_(decoder), config_(config), sharder_(sharder), device_(device), tp_stream_(device) {}
 
 StepContext Step::context(const MicroBatch& micro_batch) {
   TITAN_CHECK(micro_batch.tokens.numel() == micro_batch.batch * micro_batch.seq_len,
@@ -18,7 +18,8 @@ StepContext Step::context(const MicroBatch& micro_batch) {
     rope_table_ =
         ops::rope_table(micro_batch.seq_len, attention.head_dim, attention.rope, device_.torch());
   }
-  return {device_, micro_batch.batch, micro_batch.seq_len, rope_table_, sharder_.mesh().tp};
+  return {device_,     micro_batch.batch,  micro_batch.seq_len,
+          rope_table_, sharder_.mesh().tp, &tp_stream_};
 }
 
 bool Step::embeds_by_rows(const StepContext& context, const MicroBatch& micro_batch) const {
@@ -53,12 +54,11 @@ void Step::embed_backward(const StepContext& context, const MicroBatch& micro_ba
   const int64_t first = table.members[0].offset[0];
   if (embeds_by_rows(context, micro_batch)) {
     const Gradients gradients = sharder_.shard_gradients(0);
-    decoder_.embedding.backward(context,
-                                {gradients[0], first + table.shard.first, sharder_.mesh().dp_shard},
+    decoder_.embedding.backward({gradients[0], first + table.shard.first, sharder_.mesh().dp_shard},
                                 gradients.accumulate, dx, micro_batch.tokens);
   } else {
     const Gradients gradients = sharder_.gradients(0);
-    decoder_.embedding.backward(context, {gradients[0], first}, gradients.accumulate, dx,
+    decoder_.embedding.backward({gradients[0], first}, gradients.accumulate, dx,
                                 micro_batch.tokens);
   }
 }
@@ -84,12 +84,13 @@ at::Tensor Step::forward_backward(const MicroBatch& micro_batch,
 
   const size_t head = decoder_.head_unit();
   sharder_.start_gather(head - 1);
-  auto [loss, dx] = decoder_.head.forward_backward(
+  auto [loss, dhead] = decoder_.head.forward_backward(
       context, sharder_.weights(head, Direction::kBackward), sharder_.gradients(head), x,
       micro_batch.labels, inverse_valid_tokens);
   x.reset();
   sharder_.release(head, Direction::kBackward);
   sharder_.start_reduce(head, last_micro_batch);
+  TokenGradient dx = gather_gradient(context, std::move(dhead));
   for (size_t i = decoder_.blocks.size(); i-- > 0;) {
     const size_t unit = decoder_.block_unit(i);
     if (i > 0) sharder_.start_gather(unit - 1);
@@ -98,7 +99,7 @@ at::Tensor Step::forward_backward(const MicroBatch& micro_batch,
     sharder_.release(unit, Direction::kBackward);
     sharder_.start_reduce(unit, last_micro_batch);
   }
-  embed_backward(context, micro_batch, dx);
+  embed_backward(context, micro_batch, dx.all.wait());
   sharder_.start_reduce(0, last_micro_batch);
   sharder_.finish_reduce(last_micro_batch);
   return loss;

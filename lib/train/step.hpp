@@ -47,6 +47,7 @@ class Step {
   const DecoderConfig& config_;
   Sharder& sharder_;
   const ops::Device& device_;
+  ops::SideStream tp_stream_;
   at::Tensor rope_table_;
 };
 

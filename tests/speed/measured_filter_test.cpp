@@ -148,7 +148,7 @@ class TimedBlock {
     block_.forward(context_, weights, x, &saved);
     Gradients gradients = sharder_.gradients(0);
     gradients.accumulate = false;
-    block_.backward(context_, weights, gradients, dy, std::move(saved));
+    block_.backward(context_, weights, gradients, {dy, dy}, std::move(saved));
   }
   // Leaves the weights where the optimizer does.
   void update() {

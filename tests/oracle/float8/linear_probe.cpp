@@ -113,7 +113,9 @@ Tensors run_feed_forward(const SafetensorsReader& input, const at::Tensor& x, co
   const Weights& weights = storage.sharder.weights(0);
   std::unique_ptr<Block::Saved> saved;
   Tensors out{{"out", block.forward(context, weights, x, &saved)}};
-  out["dx"] = block.backward(context, weights, storage.sharder.gradients(0), dy, std::move(saved));
+  out["dx"] =
+      block.backward(context, weights, storage.sharder.gradients(0), {dy, dy}, std::move(saved))
+          .own;
   storage.add_gradients(out);
   return out;
 }

@@ -99,9 +99,10 @@ TEST_P(Float8FeedForward, MatchesTheSeparateOps) {
       context, weights, norm.forward(context, weights, x, norm_saved), x, saved);
   const LinearGradient dgate_up = feed_forward.backward(context, weights, written, dy, saved);
   const PreNorm::Backward dx =
-      norm.backward(context, weights, written, feed_forward.backward_x(context, weights, dgate_up),
-                    x, norm_saved, dy, /*producer=*/&down);
-  feed_forward.backward_gate_up_weight(context, weights, written, dgate_up, dx.y);
+      norm.backward(weights, written, linear_backward_input(context, weights[kGateUp], dgate_up), x,
+                    norm_saved, dy, /*producer=*/&down);
+  linear_backward_weight(context, weights[kGateUp], dgate_up, dx.y, written[kGateUp],
+                         written.accumulate);
 
   const ops::RmsNormResult normed = ops::rms_norm(x, weights[kNorm].compute, kEps);
   const LinearInput input = linear_input(gate_up, normed.y);

@@ -152,6 +152,17 @@ struct ModuleGradient : testing::TestWithParam<bool> {
   StepContext context{device, kBatch, kSeqLen, table};
   at::Tensor x = leaf({kTokens, kDim});
   at::Tensor dy = at::randn({kTokens, kDim}, at::kDouble);
+
+  // Of the unit's first linear group, whose input is x; the weight's in two halves.
+  void expect_input_and_weight_gradient(UnitUnderTest& unit, const LinearGradient& dy,
+                                        const at::Tensor& expected_dx) {
+    const Weight& weight = unit.weights[0];
+    expect_close(linear_backward_input(context, weight, dy), expected_dx, "dx");
+    for (const Rows half : {Rows::kFirstHalf, Rows::kSecondHalf}) {
+      linear_backward_weight(context, weight, dy, {x.detach(), {}}, unit.written[0],
+                             unit.written.accumulate, half);
+    }
+  }
 };
 INSTANTIATE_TEST_SUITE_P(, ModuleGradient, testing::Bool(), [](const auto& info) {
   return info.param ? "Accumulated" : "Overwritten";
@@ -172,8 +183,7 @@ TEST_P(ModuleGradient, Attention) {
   expect_close(attention.forward(context, weights, input, residual, saved), y.detach(), "y");
   const LinearGradient dqkv = attention.backward(context, weights, unit.written, dy, {}, saved);
   EXPECT_FALSE(saved.qkv.defined()) << "backward frees what was saved";
-  expect_close(attention.backward_x(context, weights, dqkv), expected[0], "dx");
-  attention.backward_qkv_weight(context, weights, unit.written, dqkv, {x.detach(), {}});
+  expect_input_and_weight_gradient(unit, dqkv, expected[0]);
   unit.expect_written({expected[1], expected[2]});
 }
 
@@ -191,8 +201,7 @@ TEST_P(ModuleGradient, FeedForward) {
   const LinearInput input = linear_input(weights[0], x.detach());
   expect_close(feed_forward.forward(context, weights, input, residual, saved), y.detach(), "y");
   const LinearGradient dgate_up = feed_forward.backward(context, weights, unit.written, dy, saved);
-  expect_close(feed_forward.backward_x(context, weights, dgate_up), expected[0], "dx");
-  feed_forward.backward_gate_up_weight(context, weights, unit.written, dgate_up, {x.detach(), {}});
+  expect_input_and_weight_gradient(unit, dgate_up, expected[0]);
   unit.expect_written({expected[1], expected[2]});
 }
 
@@ -212,9 +221,9 @@ TEST_P(ModuleGradient, TransformerBlock) {
     expect_close(block.forward(context, weights, x.detach(), &saved), y.detach(), "y");
     expect_close(block.forward(context, weights, x.detach(), nullptr), y.detach(),
                  "y of validation");
-    const at::Tensor dx =
-        block.backward(context, weights, unit.written, dy.clone(), std::move(saved));
-    expect_close(dx, expected.front(), "dx");
+    const TokenGradient dx =
+        block.backward(context, weights, unit.written, {dy, dy}, std::move(saved));
+    expect_close(dx.own, expected.front(), "dx");
     expected.erase(expected.begin());
     unit.expect_written(expected);
   }
@@ -228,7 +237,7 @@ TEST_P(ModuleGradient, Embedding) {
 
   const Embedding embedding(decoder_config().embedding);
   EXPECT_TRUE(at::equal(embedding.forward(context, {unit.weights[0].compute}, tokens), y.detach()));
-  embedding.backward(context, {unit.written[0]}, unit.written.accumulate, dy, tokens);
+  embedding.backward({unit.written[0]}, unit.written.accumulate, dy, tokens);
   unit.expect_written(autograd(y, dy, {unit.leaves[0]}));
 }
 
