@@ -2,11 +2,14 @@
 //   0 done (also after SIGTERM), 1 failed while running, 2 bad configuration, arguments or inputs
 //   found before the first step, 128 + n killed by signal n.
 #include <c10/util/Exception.h>
+#include <gloo/common/error.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <iostream>
+#include <thread>
 
 #include "lib/base/error.hpp"
 #include "lib/base/file.hpp"
@@ -147,11 +150,18 @@ int run(const config::CommandLine& command) {
 // returns the exit status.
 int report_failure() {
   int status = kFailed;
+  bool lost_contact = false;  // what the other ranks see when one ends
   std::string message = "ended by what is no exception";
   try {
     throw;
   } catch (const InputError& error) {
     status = kBadInput;
+    message = error.what();
+  } catch (const c10::DistError& error) {
+    lost_contact = true;
+    message = error.what_without_backtrace();
+  } catch (const gloo::Exception& error) {
+    lost_contact = true;
     message = error.what();
   } catch (const c10::Error& error) {
     message = error.what_without_backtrace();
@@ -159,7 +169,12 @@ int report_failure() {
     message = error.what();
   } catch (...) {
   }
+  if (lost_contact) {
+    message = "lost contact with other ranks; one that failed before says why: " + message;
+  }
   std::cerr << concat("titan-train: ", message, "\n");  // at once: ranks share it
+  // The first reason is the one with the earliest time, and torchrun knows whole seconds.
+  if (lost_contact) std::this_thread::sleep_for(std::chrono::seconds(2));
   write_error_file(std::getenv("TORCHELASTIC_ERROR_FILE"), message);
   return status;
 }
