@@ -82,7 +82,8 @@ TEST(AdamWBits, TheSameOnTheCpuAndOnCuda) {
         cases.push_back({master, gradient, stochastic, 7000, {6, 700, 1400}, 1});
         cases.push_back({master, gradient, stochastic, 8192, {0, 4, 8}});
         cases.push_back({master, gradient, stochastic, 8191, {3, 1, 2}});
-        cases.push_back({master, gradient, stochastic, 8192, {1l << 35, 2048, 1l << 34}});
+        cases.push_back(
+            {master, gradient, stochastic, 8192, {int64_t{1} << 35, 2048, int64_t{1} << 34}});
       }
     }
   }
