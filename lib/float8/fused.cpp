@@ -193,7 +193,7 @@ RowCopy swiglu_backward_cuda(const at::Tensor& dh, const at::Tensor& gate_up, bo
 RmsNormCopy rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps,
                      bool with_column_amax) {
 #if TITAN_CUDA
-  if (x.is_cuda()) return rms_norm_cuda(x, weight, eps, with_column_amax);
+  if (ops::runs_kernels(x)) return rms_norm_cuda(x, weight, eps, with_column_amax);
 #endif
   return unfused::rms_norm(x, weight, eps, with_column_amax);
 }
@@ -201,7 +201,7 @@ RmsNormCopy rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps,
 Float8Tensor rms_norm_columns(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& rstd,
                               const at::Tensor& column_amax) {
 #if TITAN_CUDA
-  if (x.is_cuda()) return rms_norm_columns_cuda(x, weight, rstd, column_amax);
+  if (ops::runs_kernels(x)) return rms_norm_columns_cuda(x, weight, rstd, column_amax);
 #endif
   return unfused::rms_norm_columns(x, weight, rstd, column_amax);
 }
@@ -211,7 +211,7 @@ GradientCopy rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const 
                                at::Tensor dweight, bool accumulate, at::Tensor* y,
                                bool with_column_amax) {
 #if TITAN_CUDA
-  if (x.is_cuda()) {
+  if (ops::runs_kernels(x)) {
     return rms_norm_backward_cuda(dy, x, weight, rstd, residual_gradient, dweight, accumulate, y,
                                   with_column_amax);
   }
@@ -222,21 +222,21 @@ GradientCopy rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const 
 
 RowCopy swiglu(const at::Tensor& gate_up, bool with_column_amax) {
 #if TITAN_CUDA
-  if (gate_up.is_cuda()) return swiglu_cuda(gate_up, with_column_amax);
+  if (ops::runs_kernels(gate_up)) return swiglu_cuda(gate_up, with_column_amax);
 #endif
   return unfused::swiglu(gate_up, with_column_amax);
 }
 
 Float8Tensor swiglu_columns(const at::Tensor& gate_up, const at::Tensor& column_amax) {
 #if TITAN_CUDA
-  if (gate_up.is_cuda()) return swiglu_columns_cuda(gate_up, column_amax);
+  if (ops::runs_kernels(gate_up)) return swiglu_columns_cuda(gate_up, column_amax);
 #endif
   return unfused::swiglu_columns(gate_up, column_amax);
 }
 
 RowCopy swiglu_backward_(at::Tensor dh, at::Tensor gate_up, bool restore_h, bool with_column_amax) {
 #if TITAN_CUDA
-  if (gate_up.is_cuda()) return swiglu_backward_cuda(dh, gate_up, restore_h, with_column_amax);
+  if (ops::runs_kernels(gate_up)) return swiglu_backward_cuda(dh, gate_up, restore_h, with_column_amax);
 #endif
   static_cast<void>(restore_h);  // ops::swiglu_backward_ always does
   return unfused::swiglu_backward_(dh, gate_up, with_column_amax);

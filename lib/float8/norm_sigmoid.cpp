@@ -189,7 +189,7 @@ SigmoidGradient sigmoid_backward_cuda(const at::Tensor& dy, const at::Tensor& y,
 
 LayerNormResult layer_norm(const at::Tensor& x, double eps, bool with_y, WithCopy with_copy) {
 #if TITAN_CUDA
-  if (x.is_cuda()) return layer_norm_cuda(x, eps, with_y, with_copy);
+  if (ops::runs_kernels(x)) return layer_norm_cuda(x, eps, with_y, with_copy);
 #endif
   return reference::layer_norm(x, eps, with_y, with_copy);
 }
@@ -197,7 +197,7 @@ LayerNormResult layer_norm(const at::Tensor& x, double eps, bool with_y, WithCop
 Float8Tensor layer_norm_columns(const at::Tensor& x, const at::Tensor& mean, const at::Tensor& rstd,
                                 const at::Tensor& column_amax) {
 #if TITAN_CUDA
-  if (x.is_cuda()) return layer_norm_columns_cuda(x, mean, rstd, column_amax);
+  if (ops::runs_kernels(x)) return layer_norm_columns_cuda(x, mean, rstd, column_amax);
 #endif
   return quantize_columns(reference::layer_norm(x, mean, rstd), column_amax);
 }
@@ -205,14 +205,14 @@ Float8Tensor layer_norm_columns(const at::Tensor& x, const at::Tensor& mean, con
 at::Tensor layer_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& mean,
                                const at::Tensor& rstd) {
 #if TITAN_CUDA
-  if (x.is_cuda()) return layer_norm_backward_cuda(dy, x, mean, rstd);
+  if (ops::runs_kernels(x)) return layer_norm_backward_cuda(dy, x, mean, rstd);
 #endif
   return reference::layer_norm_backward(dy, x, mean, rstd);
 }
 
 SigmoidGradient sigmoid_backward(const at::Tensor& dy, const at::Tensor& y, WithCopy with_copy) {
 #if TITAN_CUDA
-  if (y.is_cuda()) return sigmoid_backward_cuda(dy, y, with_copy);
+  if (ops::runs_kernels(y)) return sigmoid_backward_cuda(dy, y, with_copy);
 #endif
   return reference::sigmoid_backward(dy, y, with_copy);
 }

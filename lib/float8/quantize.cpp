@@ -104,7 +104,7 @@ Float8Tensor columns_cuda(const at::Tensor& x, const at::Tensor& column_amax) {
 
 at::Tensor column_amax_of(const at::Tensor& x) {
 #if TITAN_CUDA
-  if (x.is_cuda()) return column_amax_cuda(x);
+  if (ops::runs_kernels(x)) return column_amax_cuda(x);
 #endif
   return reference::column_amax(x);
 }
@@ -117,14 +117,14 @@ at::Tensor one_for_all(const at::Tensor& column_amax) {
 
 Float8Tensor quantize_rows(const at::Tensor& x) {
 #if TITAN_CUDA
-  if (x.is_cuda()) return rows_cuda(x, /*with_column_amax=*/false).row;
+  if (ops::runs_kernels(x)) return rows_cuda(x, /*with_column_amax=*/false).row;
 #endif
   return reference::quantize_rows(x);
 }
 
 RowCopy quantize_rows_with_column_amax(const at::Tensor& x) {
 #if TITAN_CUDA
-  if (x.is_cuda()) return rows_cuda(x, /*with_column_amax=*/true);
+  if (ops::runs_kernels(x)) return rows_cuda(x, /*with_column_amax=*/true);
 #endif
   return {reference::quantize_rows(x), reference::column_amax(x)};
 }
@@ -136,7 +136,7 @@ Float8Tensor quantize_columns(const at::Tensor& x) {
 Float8Tensor quantize_columns(const at::Tensor& x, const at::Tensor& column_amax) {
   check_column_amax(x, column_amax);
 #if TITAN_CUDA
-  if (x.is_cuda()) return columns_cuda(x, column_amax);
+  if (ops::runs_kernels(x)) return columns_cuda(x, column_amax);
 #endif
   return reference::quantize_columns(x, column_amax);
 }

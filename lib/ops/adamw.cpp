@@ -188,13 +188,14 @@ void adamw_(const AdamWTensors& tensors, const AdamWSettings& settings,
   TITAN_CHECK(controls.step().device() == t.master.device(), "adamw_: the step controls are on ",
               controls.step().device(), ", the parameter on ", t.master.device());
 #if TITAN_CUDA
-  if (t.master.is_cuda()) return run_cuda(t, settings, controls, rounding);
+  if (runs_kernels(t.master)) return run_cuda(t, settings, controls, rounding);
 #endif
-  const kernels::StepControls& now = *controls.address();
+  const kernels::StepControls now = controls.values_sync();
   if (now.skip) {
     if (t.compute.defined()) t.compute.copy_(t.master);
     return;
   }
+  if (!t.master.is_cpu()) return reference::adamw_(t, settings, now, rounding);
   for_cpu_type(t.master, [&]<class Master>() {
     for_cpu_type(t.gradient, [&]<class Gradient>() {
       if (rounding) {

@@ -35,10 +35,16 @@ uint64_t rounding_key(uint64_t seed, std::string_view parameter_name);
 // Changes nothing but `compute` when controls.skip() is 1. decide_step() must have been given the
 // same betas. Arithmetic in fp32 (fp64 for an fp64 master); the master is updated with the new
 // moments before those are rounded: to nearest in the master's dtype, or stochastically with
-// `rounding`. Enqueues only; on the CPU all of ATen's threads. The bits do not depend on the number
-// of threads nor on how a parameter is cut into tensors, and are the same on the CPU and on CUDA.
-// Throws titan::Error for wrong shapes or dtypes.
+// `rounding`. Enqueues only where the kernels run; on the CPU all of ATen's threads. The bits do
+// not depend on the number of threads nor on how a parameter is cut into tensors, and are the same
+// on the CPU and on CUDA. Throws titan::Error for wrong shapes or dtypes.
 void adamw_(const AdamWTensors& tensors, const AdamWSettings& settings,
             const StepControls& controls, const std::optional<MomentRounding>& rounding = {});
+
+// The same in plain ATen on any device, for a step that is not skipped.
+namespace reference {
+void adamw_(const AdamWTensors& tensors, const AdamWSettings& settings,
+            const kernels::StepControls& controls, const std::optional<MomentRounding>& rounding);
+}  // namespace reference
 
 }  // namespace titan::ops

@@ -74,7 +74,7 @@ void cross_entropy_(at::Tensor logits, const at::Tensor& labels,
               " on the logits' device, got ", inverse_valid_tokens.sizes(), " ",
               inverse_valid_tokens.scalar_type());
 #if TITAN_CUDA
-  if (logits.is_cuda()) {
+  if (runs_kernels(logits)) {
     return run_cuda("cross_entropy_", logits, labels, inverse_valid_tokens, losses);
   }
 #endif
@@ -90,7 +90,7 @@ void cross_entropy_(at::Tensor logits, const at::Tensor& labels,
 void cross_entropy_forward(const at::Tensor& logits, const at::Tensor& labels, at::Tensor losses) {
   check("cross_entropy_forward", logits, labels, losses);
 #if TITAN_CUDA
-  if (logits.is_cuda()) return run_cuda("cross_entropy_forward", logits, labels, {}, losses);
+  if (runs_kernels(logits)) return run_cuda("cross_entropy_forward", logits, labels, {}, losses);
 #endif
   store_losses(at::log_softmax(logits.to(compute_type(logits)), 1),
                classify(labels, logits.size(1)), losses);

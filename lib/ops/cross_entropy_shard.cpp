@@ -129,7 +129,7 @@ at::Tensor cross_entropy_statistics(const at::Tensor& logits, const at::Tensor& 
                                     const VocabularyShard& shard) {
   check_shard("cross_entropy_statistics", logits, labels, shard);
 #if TITAN_CUDA
-  if (logits.is_cuda()) return statistics_cuda(logits, labels, shard);
+  if (runs_kernels(logits)) return statistics_cuda(logits, labels, shard);
 #endif
   constexpr float kLowest = std::numeric_limits<float>::lowest();
   const Targets targets = find_targets(labels, logits.size(1), shard);
@@ -156,7 +156,7 @@ void cross_entropy_from_statistics_(at::Tensor logits, const at::Tensor& labels,
               ", inverse_valid_tokens", inverse_valid_tokens.sizes(), " ",
               inverse_valid_tokens.scalar_type());
 #if TITAN_CUDA
-  if (logits.is_cuda()) {
+  if (runs_kernels(logits)) {
     return gradient_cuda(logits, shard, inverse_valid_tokens,
                          losses_of(all_statistics, labels, shard.whole, losses));
   }
@@ -174,7 +174,7 @@ void cross_entropy_losses(const at::Tensor& all_statistics, const at::Tensor& la
                           int64_t vocabulary, at::Tensor losses) {
   check_losses("cross_entropy_losses", all_statistics, labels, losses);
 #if TITAN_CUDA
-  if (losses.is_cuda()) {
+  if (runs_kernels(losses)) {
     TITAN_CHECK(losses.scalar_type() == at::kFloat,
                 "cross_entropy_losses: the CUDA kernel takes fp32, got ", losses.scalar_type());
     return kernels::cross_entropy_losses(losses_of(all_statistics, labels, vocabulary, losses),

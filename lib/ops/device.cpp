@@ -1,15 +1,26 @@
 #include "lib/ops/device.hpp"
 
+#include <atomic>
+
 #include "lib/base/error.hpp"
 #include "lib/ops/chip.hpp"
 #include "lib/ops/matmul_plans.hpp"
 
 #if TITAN_CUDA
+#include <ATen/cuda/CUDAContextLight.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAStream.h>
 #endif
 
 namespace titan::ops {
+namespace {
+
+std::atomic<int> references_wanted = 0;
+
+}  // namespace
+
+ReferenceOps::ReferenceOps() { ++references_wanted; }
+ReferenceOps::~ReferenceOps() { --references_wanted; }
 
 Device::Device(at::Device device) : device_(device), name_("CPU") {}
 Device::Device(Device&&) noexcept = default;
@@ -31,7 +42,6 @@ Device Device::cuda(int index) {
   }
   const std::optional<Chip> chip = visible_chip(index);
   TITAN_CHECK(chip.has_value(), "CUDA device ", index, " does not say what it is");
-  require_kernels(*chip);
   c10::cuda::set_device(static_cast<c10::DeviceIndex>(index));
   Device device(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index)));
   device.name_ = chip->name;
@@ -39,10 +49,21 @@ Device Device::cuda(int index) {
   return device;
 }
 
-Device Device::preferred(int index) { return visible_chip(index) ? cuda(index) : cpu(); }
+Device Device::preferred(int index) {
+  const std::optional<Chip> chip = visible_chip(index);
+  if (!chip) return cpu();
+  require_kernels(*chip);
+  return cuda(index);
+}
 
 void Device::wait_sync() const {
   if (is_cuda()) c10::cuda::device_synchronize();
+}
+
+bool runs_kernels(const at::Tensor& tensor) {
+  if (!tensor.is_cuda() || references_wanted > 0) return false;
+  const cudaDeviceProp& properties = *at::cuda::getDeviceProperties(tensor.device().index());
+  return has_kernels({.name = {}, .major = properties.major, .minor = properties.minor});
 }
 
 cudaStream_t current_stream() { return c10::cuda::getCurrentCUDAStream().stream(); }
@@ -54,6 +75,7 @@ Device Device::cuda(int) {
 }
 Device Device::preferred(int) { return cpu(); }
 void Device::wait_sync() const {}
+bool runs_kernels(const at::Tensor&) { return false; }
 
 #endif
 

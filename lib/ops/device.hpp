@@ -19,10 +19,11 @@ class Device {
  public:
   // The CPU, with ATen's own threads.
   static Device cpu();
-  // CUDA device `index`; makes it current. Throws InputError when there is none, when the driver is
-  // too old, or when the chip is not one that the kernels were built for (compute capability 9.0).
+  // CUDA device `index`, of any compute capability; makes it current. Throws InputError when there
+  // is none or when the driver is too old.
   static Device cuda(int index);
-  // cuda(index) when a device is visible and this build has kernels, else cpu().
+  // cuda(index) when a device is visible and this build has kernels, else cpu(). Throws InputError
+  // when the chip is not one that the kernels were built for (compute capability 9.0).
   static Device preferred(int index = 0);
 
   Device(Device&&) noexcept;
@@ -46,6 +47,19 @@ class Device {
   at::Device device_;
   std::string name_;
   std::unique_ptr<MatmulPlans> plans_;
+};
+
+// Whether the ops on this tensor run the CUDA kernels: where it lies on a chip that they are built
+// for. On the CPU and on other GPUs they run plain ATen, the reference ops.
+bool runs_kernels(const at::Tensor& tensor);
+
+// While one lives, no op runs a CUDA kernel of ours: shows on any GPU how another chip computes.
+class ReferenceOps {
+ public:
+  ReferenceOps();
+  ~ReferenceOps();
+  ReferenceOps(const ReferenceOps&) = delete;
+  ReferenceOps& operator=(const ReferenceOps&) = delete;
 };
 
 #if TITAN_CUDA

@@ -80,7 +80,7 @@ at::Tensor embedding(const at::Tensor& tokens, const at::Tensor& weight,
       shard.whole, " tokens, got tokens", tokens.sizes(), " ", tokens.scalar_type(), ", weight",
       weight.sizes(), " from row ", shard.first);
 #if TITAN_CUDA
-  if (weight.is_cuda()) return forward_cuda(tokens, weight, shard);
+  if (runs_kernels(weight)) return forward_cuda(tokens, weight, shard);
 #endif
   if (weight.size(0) == shard.whole) return at::embedding(weight, tokens);
   const at::Tensor zero = elsewhere(tokens, weight.size(0), shard);
@@ -103,7 +103,7 @@ void embedding_backward(const at::Tensor& dx, const at::Tensor& tokens, at::Tens
       "in fp32 or dx's dtype, got tokens", tokens.sizes(), " ", tokens.scalar_type(), ", dx",
       dx.sizes(), " ", dx.scalar_type(), ", dweight", dweight.sizes(), " ", dweight.scalar_type());
 #if TITAN_CUDA
-  if (dx.is_cuda()) return backward_cuda(dx, tokens, dweight, accumulate, first);
+  if (runs_kernels(dx)) return backward_cuda(dx, tokens, dweight, accumulate, first);
 #endif
   constexpr int64_t kSkipped = -1;
   at::Tensor row = tokens - first;

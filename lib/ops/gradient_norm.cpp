@@ -17,7 +17,6 @@ namespace {
 #if TITAN_CUDA
 
 at::Tensor square_sum_cuda(const std::vector<at::Tensor>& tensors, at::Device device) {
-  if (tensors.empty()) return at::zeros({}, at::TensorOptions(device).dtype(at::kDouble));
   int64_t count = 0;
   for (const at::Tensor& tensor : tensors) count += kernels::square_sum_partials(tensor.numel());
   const auto options = at::TensorOptions().device(device).dtype(at::kDouble);
@@ -96,11 +95,26 @@ at::Tensor square_sum(const std::vector<at::Tensor>& tensors, at::Device device)
                 " with strides ", tensor.strides(), " on ", tensor.device());
   }
 #if TITAN_CUDA
-  if (device.is_cuda()) return square_sum_cuda(tensors, device);
+  if (!tensors.empty() && runs_kernels(tensors.front())) return square_sum_cuda(tensors, device);
 #endif
+  if (!device.is_cpu()) return reference::square_sum(tensors, device);
   double sum = 0.0;
   for (const at::Tensor& tensor : tensors) sum += square_sum_cpu(tensor);
   return at::scalar_tensor(sum, at::kDouble);
 }
+
+namespace reference {
+
+at::Tensor square_sum(const std::vector<at::Tensor>& tensors, at::Device device) {
+  at::Tensor sum = at::zeros({}, at::TensorOptions().device(device).dtype(at::kDouble));
+  for (const at::Tensor& tensor : tensors) {
+    // In fp64 without a copy of the tensor in it.
+    sum +=
+        at::linalg_vector_norm(tensor, 2, at::OptionalIntArrayRef(), false, at::kDouble).square();
+  }
+  return sum;
+}
+
+}  // namespace reference
 
 }  // namespace titan::ops

@@ -14,4 +14,9 @@ namespace titan::ops {
 // a small workspace from the caching allocator. Enqueues only.
 at::Tensor square_sum(const std::vector<at::Tensor>& tensors, at::Device device);
 
+// The same in plain ATen on any device.
+namespace reference {
+at::Tensor square_sum(const std::vector<at::Tensor>& tensors, at::Device device);
+}  // namespace reference
+
 }  // namespace titan::ops

@@ -74,7 +74,7 @@ void initialise_(at::Tensor out, const Initializer& initializer, uint64_t seed,
               block.row_stride, " elements from ", block.first_index);
   const Draw draw{distribution(initializer), seed, parameter_stream(parameter_name)};
 #if TITAN_CUDA
-  if (out.is_cuda()) {
+  if (runs_kernels(out)) {
     return for_element_type("initialise_", out, [&]<class T>() {
       kernels::initialise<T>({.out = elements<T>(out),
                               .count = out.numel(),
@@ -86,6 +86,12 @@ void initialise_(at::Tensor out, const Initializer& initializer, uint64_t seed,
     });
   }
 #endif
+  if (!out.is_cpu()) {  // a GPU that the kernel is not built for
+    const at::Tensor values = at::empty_like(out, at::kCPU);
+    initialise_(values, initializer, seed, parameter_name, block);
+    out.copy_(values);
+    return;
+  }
   switch (out.scalar_type()) {
     case at::kFloat:
       return fill_cpu<float>(out, draw, block);

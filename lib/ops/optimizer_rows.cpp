@@ -72,50 +72,20 @@ std::optional<MomentRounding> rounding_of(State state, const at::Tensor& master)
   return MomentRounding{.key = rounding_key(42, "w"), .block = block};
 }
 
-// The words of moment_rounding.hpp for every element.
-at::Tensor rounding_words(const at::Tensor& like, const MomentRounding& rounding) {
-  at::Tensor words = at::empty(like.sizes(), at::kLong);
-  const TensorBlock& block = rounding.block;
-  for (int64_t i = 0; i < words.numel(); ++i) {
-    const int64_t row = i / block.row_length, column = i % block.row_length;
-    const int64_t index = block.first_index + row * block.row_stride + column;
-    words.mutable_data_ptr<int64_t>()[i] =
-        kernels::rounding_bits(rounding.key, kStep, index / 4).words[index % 4];
-  }
-  return words.to(like.device());
-}
-
-// `random` < 2^16 is added below the bits that bf16 keeps; the rest is cut off.
-at::Tensor rounded_stochastically(const at::Tensor& value, const at::Tensor& random) {
-  const at::Tensor bits = value.contiguous().view(at::kInt) + random.to(at::kInt);
-  return bits.bitwise_and(~0xffff).view(at::kFloat).to(at::kBFloat16);
-}
-
 Tensors fused_adamw(const Tensors& in, State state) {
   AdamWTensors t = adamw_tensors({in[0].clone(), in[1], in[2].clone(), in[3].clone()});
   adamw_(t, kSettings, controls_for(in[0].device()), rounding_of(state, t.master));
   return {t.master, t.exp_avg, t.exp_avg_sq, t.compute};
 }
 
+// The oracle in fp64 rounds neither the moments nor the copy.
 Tensors reference_adamw(const Tensors& in, State state) {
-  const at::ScalarType type = compute_type(in[0]), stored = in[0].scalar_type();
-  const AdamWSettings& s = kSettings;
-  const at::Tensor gradient = in[1].to(type) * (kMaxNorm / (std::sqrt(kSquareSum) + 1e-6));
-  const at::Tensor exp_avg = s.beta1 * in[2].to(type) + (1 - s.beta1) * gradient;
-  const at::Tensor exp_avg_sq = s.beta2 * in[3].to(type) + (1 - s.beta2) * gradient * gradient;
-  const at::Tensor denominator =
-      exp_avg_sq.sqrt() / std::sqrt(1 - std::pow(s.beta2, kStep)) + s.epsilon;
-  const at::Tensor master =
-      in[0].to(type) * (1 - s.learning_rate * s.weight_decay) -
-      s.learning_rate / (1 - std::pow(s.beta1, kStep)) * exp_avg / denominator;
-  // The oracle in fp64 rounds neither the copy nor the moments.
-  if (type == at::kDouble) return {master, exp_avg, exp_avg_sq, master};
-  const at::Tensor compute = master.to(stored).to(at::kBFloat16);
-  const std::optional<MomentRounding> rounding = rounding_of(state, master);
-  if (!rounding) return {master.to(stored), exp_avg.to(stored), exp_avg_sq.to(stored), compute};
-  const at::Tensor words = rounding_words(exp_avg, *rounding);
-  return {master.to(stored), rounded_stochastically(exp_avg, words.bitwise_and(0xffff)),
-          rounded_stochastically(exp_avg_sq, words.bitwise_right_shift(16)), compute};
+  const bool exact = in[0].scalar_type() == at::kDouble;
+  AdamWTensors t = adamw_tensors({in[0].clone(), in[1], in[2].clone(), in[3].clone()});
+  if (exact) t.compute.reset();
+  reference::adamw_(t, kSettings, controls_for(in[0].device()).values_sync(),
+                    exact ? std::nullopt : rounding_of(state, t.master));
+  return {t.master, t.exp_avg, t.exp_avg_sq, exact ? t.master : t.compute};
 }
 
 void add_adamw(std::vector<Op>& table, const std::string& name, State state) {

@@ -104,7 +104,7 @@ at::Tensor backward_cuda(const at::Tensor& dy, const at::Tensor& x, const at::Te
 RmsNormResult rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   check_matrix_and_weight(x, weight);
 #if TITAN_CUDA
-  if (x.is_cuda()) return forward_cuda(x, weight, eps);
+  if (runs_kernels(x)) return forward_cuda(x, weight, eps);
 #endif
   return reference::rms_norm(x, weight, eps);
 }
@@ -115,7 +115,7 @@ at::Tensor rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at
   check_matrix_and_weight(x, weight);
   check_backward(dy, x, rstd, residual_gradient, dweight);
 #if TITAN_CUDA
-  if (x.is_cuda()) {
+  if (runs_kernels(x)) {
     return backward_cuda(dy, x, weight, rstd, residual_gradient, dweight, accumulate, y);
   }
 #endif

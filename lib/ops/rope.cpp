@@ -133,7 +133,7 @@ void rope_(at::Tensor qkv, const at::Tensor& table, int64_t heads, int64_t kv_he
   const int64_t head_dim = qkv.size(1) / all_heads;
   check_table("rope_", table, seq_len, head_dim);
 #if TITAN_CUDA
-  if (qkv.is_cuda()) return forward_cuda(qkv, table, heads + kv_heads, head_dim, seq_len);
+  if (runs_kernels(qkv)) return forward_cuda(qkv, table, heads + kv_heads, head_dim, seq_len);
 #endif
   reference::rope_(qkv, table, heads, kv_heads, seq_len);
 }
@@ -148,7 +148,7 @@ at::Tensor rope_backward(const at::Tensor& dq, const at::Tensor& dk, const at::T
       "dtype, got ", dq.sizes(), ", ", dk.sizes(), " and ", dv.sizes());
   check_table("rope_backward", table, dq.size(1), dq.size(3));
 #if TITAN_CUDA
-  if (dq.is_cuda()) return backward_cuda(dq, dk, dv, table);
+  if (runs_kernels(dq)) return backward_cuda(dq, dk, dv, table);
 #endif
   return reference::rope_backward(dq, dk, dv, table);
 }

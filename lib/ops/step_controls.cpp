@@ -18,6 +18,12 @@ namespace {
 
 using Values = kernels::StepControls;
 
+at::Tensor bytes_of(const Values& values) {
+  at::Tensor bytes = at::empty({static_cast<int64_t>(sizeof(Values))}, at::kByte);
+  std::memcpy(bytes.data_ptr(), &values, sizeof(Values));
+  return bytes;
+}
+
 at::Tensor scalar_at(const at::Tensor& bytes, size_t offset, at::ScalarType dtype) {
   return bytes.narrow(0, static_cast<int64_t>(offset), at::elementSize(dtype))
       .view(dtype)
@@ -27,10 +33,7 @@ at::Tensor scalar_at(const at::Tensor& bytes, size_t offset, at::ScalarType dtyp
 }  // namespace
 
 StepControls::StepControls(at::Device device) {
-  const Values initial;
-  at::Tensor bytes = at::empty({static_cast<int64_t>(sizeof(Values))}, at::kByte);
-  std::memcpy(bytes.data_ptr(), &initial, sizeof(Values));
-  storage_ = bytes.to(device);
+  storage_ = bytes_of(Values()).to(device);
   step_ = scalar_at(storage_, offsetof(Values, step), at::kLong);
   norm_ = scalar_at(storage_, offsetof(Values, norm), at::kFloat);
   clip_factor_ = scalar_at(storage_, offsetof(Values, clip_factor), at::kFloat);
@@ -38,6 +41,12 @@ StepControls::StepControls(at::Device device) {
 }
 
 Values* StepControls::address() const { return static_cast<Values*>(storage_.data_ptr()); }
+
+Values StepControls::values_sync() const {
+  return *static_cast<const Values*>(storage_.cpu().const_data_ptr());
+}
+
+void StepControls::set_values(const Values& values) const { storage_.copy_(bytes_of(values)); }
 
 void decide_step(const StepDecision& decision, const at::Tensor& square_sum, const at::Tensor& loss,
                  const StepControls& controls) {
@@ -49,15 +58,17 @@ void decide_step(const StepDecision& decision, const at::Tensor& square_sum, con
   TITAN_CHECK(!loss.defined() || (loss.numel() == 1 && loss.device() == device),
               "decide_step: loss must be a scalar on ", device, ", got ", loss.sizes());
 #if TITAN_CUDA
-  if (square_sum.is_cuda()) {
+  if (runs_kernels(square_sum)) {
     const at::Tensor loss32 = loss.defined() ? loss.to(at::kFloat) : at::Tensor();
     kernels::decide_step(decision, elements<const double>(square_sum),
                          elements<const float>(loss32), controls.address(), current_stream());
     return;
   }
 #endif
+  Values values = controls.values_sync();
   kernels::decide_step(decision, square_sum.item<double>(),
-                       loss.defined() ? loss.item<double>() : 0.0, *controls.address());
+                       loss.defined() ? loss.item<double>() : 0.0, values);
+  controls.set_values(values);
 }
 
 }  // namespace titan::ops

@@ -22,6 +22,10 @@ class StepControls {
 
   kernels::StepControls* address() const;
 
+  // On the host, for ops without kernels: reads wait for the device.
+  kernels::StepControls values_sync() const;
+  void set_values(const kernels::StepControls& values) const;
+
  private:
   at::Tensor storage_;  // the bytes of one kernels::StepControls
   at::Tensor step_, norm_, clip_factor_, skip_;
@@ -29,7 +33,8 @@ class StepControls {
 
 // From the sum of squares of all gradients (fp64 scalar) and the step's loss (scalar, may be
 // undefined): the norm, the clip factor min(1, max_norm / (norm + 1e-6)), skip = 1 where either is
-// not finite, and otherwise one step more with its bias corrections. Enqueues only.
+// not finite, and otherwise one step more with its bias corrections. Enqueues only where the
+// kernels run, and waits for the device on other GPUs.
 void decide_step(const StepDecision& decision, const at::Tensor& square_sum, const at::Tensor& loss,
                  const StepControls& controls);
 

@@ -47,7 +47,7 @@ at::Tensor swiglu(const at::Tensor& gate_up) {
   TITAN_CHECK(gate_up.dim() == 2 && gate_up.size(1) % 2 == 0,
               "swiglu: expected gate_up[T, 2F], got ", gate_up.sizes());
 #if TITAN_CUDA
-  if (gate_up.is_cuda()) return forward_cuda(gate_up);
+  if (runs_kernels(gate_up)) return forward_cuda(gate_up);
 #endif
   return reference::swiglu(gate_up);
 }
@@ -59,7 +59,7 @@ void swiglu_backward_(at::Tensor dh, at::Tensor gate_up) {
               dh.sizes(), " ", dh.scalar_type(), " and gate_up", gate_up.sizes(), " ",
               gate_up.scalar_type());
 #if TITAN_CUDA
-  if (gate_up.is_cuda()) return backward_cuda(dh, gate_up);
+  if (runs_kernels(gate_up)) return backward_cuda(dh, gate_up);
 #endif
   reference::swiglu_backward_(dh, gate_up);
 }

@@ -24,10 +24,10 @@ bool runs_on(const std::optional<ops::Chip>& chip, const JobConfig& job) {
   if (!chip) return false;
   if (ops::has_kernels(*chip)) return true;
   if (!linears_in_float8(job)) ops::require_kernels(*chip);
-  if (job.quantize.linear.float8.emulate) return false;
+  if (job.quantize.linear.float8.emulate) return true;
   throw InputError(concat(without_kernels(*chip),
                           "; set quantize.linear.float8.emulate = true to compute the same values "
-                          "with the reference ops on the CPU"));
+                          "with the reference ops"));
 }
 
 ops::Device choose_device(const JobConfig& job, const Launch& launch) {
@@ -41,12 +41,11 @@ ops::Device choose_device(const JobConfig& job, const Launch& launch) {
                             "CUDA_VISIBLE_DEVICES= to run on the CPU"));
   }
   const std::optional<ops::Chip> chip = ops::visible_chip(index);
-  if (runs_on(chip, job)) return ops::Device::cuda(index);
-  if (chip) {
-    log::warning(
-        concat(without_kernels(*chip), ": they are emulated, with the reference ops on the CPU"));
+  if (!runs_on(chip, job)) return ops::Device::cpu();
+  if (!ops::has_kernels(*chip)) {
+    log::warning(concat(without_kernels(*chip), ": they are emulated, and the reference ops run"));
   }
-  return ops::Device::cpu();
+  return ops::Device::cuda(index);
 }
 
 }  // namespace titan

@@ -1,5 +1,6 @@
 // The CUDA kernel of AdamW gives the CPU's bits, with moments in fp32 and in stochastically rounded
-// bf16, whatever part of a parameter it gets and from wherever that starts.
+// bf16, whatever part of a parameter it gets and from wherever that starts. Plain ATen, whose
+// square root is not always rounded to nearest, gives the same moments.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
@@ -37,7 +38,7 @@ at::Tensor gradient_of(const Case& c, int64_t step) {
   return values.to(c.gradient);
 }
 
-std::vector<at::Tensor> run(const Case& c, at::Device device) {
+std::vector<at::Tensor> run(const Case& c, at::Device device, bool plain_aten = false) {
   at::manual_seed(7);
   const at::ScalarType moment = c.stochastic ? at::kBFloat16 : c.master;
   AdamWTensors t{.master = part(at::randn({c.count}).to(c.master), device, c.offset),
@@ -53,19 +54,20 @@ std::vector<at::Tensor> run(const Case& c, at::Device device) {
     decide_step({.max_norm = 2.0, .beta1 = kSettings.beta1, .beta2 = kSettings.beta2},
                 at::full({}, 9.0, at::TensorOptions().dtype(at::kDouble).device(device)), {},
                 controls);
-    adamw_(t, kSettings, controls, rounding);
+    if (plain_aten) {
+      reference::adamw_(t, kSettings, controls.values_sync(), rounding);
+    } else {
+      adamw_(t, kSettings, controls, rounding);
+    }
   }
-  return {t.master.cpu(), t.exp_avg.cpu(), t.exp_avg_sq.cpu(), t.compute.cpu()};
+  return {t.exp_avg.cpu(), t.exp_avg_sq.cpu(), t.master.cpu(), t.compute.cpu()};
 }
 
 bool same_bits(const at::Tensor& a, const at::Tensor& b) {
   return at::equal(a.contiguous().view(at::kByte), b.contiguous().view(at::kByte));
 }
 
-TEST(AdamWBits, TheSameOnTheCpuAndOnCuda) {
-  const Device device = Device::preferred();
-  if (!device.is_cuda()) GTEST_SKIP() << "no CUDA device: the AdamW kernel's bits";
-  at::set_num_threads(1);
+std::vector<Case> every_case() {
   std::vector<Case> cases;
   for (const at::ScalarType master : {at::kFloat, at::kBFloat16}) {
     for (const at::ScalarType gradient : {at::kFloat, at::kBFloat16}) {
@@ -87,17 +89,34 @@ TEST(AdamWBits, TheSameOnTheCpuAndOnCuda) {
       }
     }
   }
-  for (const Case& c : cases) {
+  return cases;
+}
+
+// Of the first `count` tensors: exp_avg, exp_avg_sq, master, compute.
+void expect_bits_of_the_cpu(at::Device device, bool plain_aten, size_t count) {
+  at::set_num_threads(1);
+  for (const Case& c : every_case()) {
     SCOPED_TRACE(concat(c.master, ", gradient ", c.gradient, c.stochastic ? ", stochastic, " : ", ",
                         c.count, " from ", c.block.first_index, ", rows of ", c.block.row_length,
                         " every ", c.block.row_stride, ", offset ", c.offset));
-    const std::vector<at::Tensor> cpu = run(c, at::kCPU), cuda = run(c, device.torch());
-    const char* names[] = {"master", "exp_avg", "exp_avg_sq", "compute"};
-    for (size_t i = 0; i < cpu.size(); ++i) {
-      EXPECT_TRUE(same_bits(cpu[i], cuda[i]))
-          << names[i] << " differs in " << cpu[i].ne(cuda[i]).sum().item<int64_t>() << " elements";
+    const std::vector<at::Tensor> cpu = run(c, at::kCPU), found = run(c, device, plain_aten);
+    const char* names[] = {"exp_avg", "exp_avg_sq", "master", "compute"};
+    for (size_t i = 0; i < count; ++i) {
+      EXPECT_TRUE(same_bits(cpu[i], found[i]))
+          << names[i] << " differs in " << cpu[i].ne(found[i]).sum().item<int64_t>() << " elements";
     }
   }
+}
+
+TEST(AdamWBits, TheSameOnTheCpuAndOnCuda) {
+  const Device device = Device::preferred();
+  if (!device.is_cuda()) GTEST_SKIP() << "no CUDA device: the AdamW kernel's bits";
+  expect_bits_of_the_cpu(device.torch(), /*plain_aten=*/false, 4);
+}
+
+TEST(AdamWBits, PlainATenHasTheSameMoments) {
+  expect_bits_of_the_cpu(at::kCPU, /*plain_aten=*/true, 2);
+  expect_bits_of_the_cpu(Device::preferred().torch(), /*plain_aten=*/true, 2);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <optional>
 #include <string>
 
 #include "lib/base/error.hpp"
@@ -60,22 +61,27 @@ TwoRuns run_twice(const Op& op, const Tensors& inputs, const SameBits& same_bits
 // What is checked of a row with inputs of one case.
 using CheckRow = void (*)(const Op& op, const Tensors& inputs);
 
+// Where a row runs: on the CPU, by the kernels, or in plain ATen on the GPU, as where the kernels
+// are not built for it.
+enum class Where { kCpu, kKernels, kReferenceOnGpu };
+
 class OpRowTest : public testing::Test {
  public:
-  OpRowTest(const Op& op, CheckRow check, at::DeviceType where,
-            int64_t largest = std::numeric_limits<int64_t>::max())
+  OpRowTest(const Op& op, CheckRow check, Where where, int64_t largest)
       : op_(op), check_(check), where_(where), largest_(largest) {}
 
   void TestBody() override {
-    if (where_ == at::kCUDA && !Device::preferred().is_cuda()) {
-      GTEST_SKIP() << "no CUDA device: kernels of " << op_.name;
+    if (where_ != Where::kCpu && !Device::preferred().is_cuda()) {
+      GTEST_SKIP() << "no CUDA device: " << op_.name;
     }
+    std::optional<ReferenceOps> reference;
+    if (where_ == Where::kReferenceOnGpu) reference.emplace();
     at::manual_seed(17);
     for (const OpCase& op_case : op_.cases) {
       if (op_case.timed) continue;
       for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
         SCOPED_TRACE(concat(op_case.shape, ", ", dtype));
-        const Tensors inputs = op_case.inputs(where_, dtype);
+        const Tensors inputs = op_case.inputs(where_ == Where::kCpu ? at::kCPU : at::kCUDA, dtype);
         if (inputs[0].numel() <= largest_) check_(op_, inputs);
       }
     }
@@ -88,25 +94,25 @@ class OpRowTest : public testing::Test {
  private:
   const Op& op_;
   CheckRow check_;
-  at::DeviceType where_;
+  Where where_;
   int64_t largest_;  // elements of a case's first input
 };
 
 // Registered by hand, so that gtest and ctest both call a test by its op: <table>Cuda.rms_norm.
-// Cases whose first input has more than `largest_on_cpu` elements run on CUDA alone.
+// Cases whose first input has more than `largest_in_aten` elements run by the kernels alone.
 inline bool register_table(const std::string& table, const std::vector<Op>& rows, CheckRow check,
-                           int64_t largest_on_cpu = std::numeric_limits<int64_t>::max()) {
-  const auto add = [&](const Op& op, const std::string& suite, at::DeviceType where,
-                       int64_t largest) {
-    testing::RegisterTest(suite.c_str(), op.name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
-                          [&op, check, where, largest]() -> OpRowTest* {
-                            return new OpRowTest(op, check, where, largest);
-                          });
+                           int64_t largest_in_aten = std::numeric_limits<int64_t>::max()) {
+  const auto add = [&](const char* suffix, Where where, int64_t largest) {
+    for (const Op& op : rows) {
+      testing::RegisterTest((table + suffix).c_str(), op.name.c_str(), nullptr, nullptr, __FILE__,
+                            __LINE__, [&op, check, where, largest]() -> OpRowTest* {
+                              return new OpRowTest(op, check, where, largest);
+                            });
+    }
   };
-  for (const Op& op : rows) add(op, table + "Cpu", at::kCPU, largest_on_cpu);
-  for (const Op& op : rows) {
-    add(op, table + "Cuda", at::kCUDA, std::numeric_limits<int64_t>::max());
-  }
+  add("Cpu", Where::kCpu, largest_in_aten);
+  add("Cuda", Where::kKernels, std::numeric_limits<int64_t>::max());
+  add("CudaReference", Where::kReferenceOnGpu, largest_in_aten);
   return true;
 }
 

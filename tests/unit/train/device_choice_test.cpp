@@ -37,7 +37,7 @@ TEST(DeviceChoice, OtherChipsAreRefusedWithoutEmulation) {
     EXPECT_THAT(message_of<InputError>([&] { runs_on(chip, float8_job(false)); }),
                 AllOf(HasSubstr(chip.name), HasSubstr("float8 matmuls need 9.0"),
                       HasSubstr("set quantize.linear.float8.emulate = true")));
-    EXPECT_FALSE(runs_on(chip, float8_job(true)));
+    EXPECT_TRUE(runs_on(chip, float8_job(true)));  // the reference ops
 
     JobConfig bf16;
     bf16.quantize.linear.float8.emulate = true;  // without effect: no converter

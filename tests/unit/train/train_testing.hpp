@@ -39,8 +39,10 @@ inline SharderConfig with_bf16_moments(SharderConfig sharding) {
 }
 
 struct SmallModel {
-  explicit SmallModel(const DecoderConfig& model, const SharderConfig& sharding = in_fp32())
-      : config(model),
+  explicit SmallModel(const DecoderConfig& model, const SharderConfig& sharding = in_fp32(),
+                      ops::Device where = ops::Device::cpu())
+      : device(std::move(where)),
+        config(model),
         decoder(build(config)),
         sharder(declare_units(config), sharding, device),
         step(decoder, config, sharder, device) {
@@ -48,7 +50,7 @@ struct SmallModel {
   }
   SmallModel(const SmallModel&) = delete;
 
-  ops::Device device = ops::Device::cpu();
+  ops::Device device;
   DecoderConfig config;
   Decoder decoder;
   Sharder sharder;
