@@ -17,10 +17,9 @@ ops::AttentionShape Attention::shape(const StepContext& context) const {
   return {context.batch, context.seq_len, heads_ / ranks, kv_heads_ / ranks, head_dim_};
 }
 
-at::Tensor Attention::forward(const StepContext& context, const Weights& weights,
-                              const LinearInput& x, const at::Tensor& residual,
-                              Saved& saved) const {
-  saved.qkv = linear_forward(context, weights[qkv_], x);
+at::Tensor Attention::forward(const StepContext& context, const Weights& weights, at::Tensor qkv,
+                              const at::Tensor& residual, Saved& saved) const {
+  saved.qkv = std::move(qkv);
   const ops::AttentionShape shape = this->shape(context);
   ops::rope_(saved.qkv, context.rope_table, shape.heads, shape.kv_heads, context.seq_len);
   saved.attention = ops::attention(saved.qkv, shape);

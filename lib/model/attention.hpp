@@ -18,8 +18,9 @@ class Attention {
     at::Tensor out_amax;  // column amax of wo's input; see linear.hpp
   };
 
-  // x, residual: [T, D]. Returns residual + the projection, rounded once.
-  at::Tensor forward(const StepContext& context, const Weights& weights, const LinearInput& x,
+  // qkv: [T, (H + 2*KV) * head_dim] of the heads of this rank, taken over; residual: [T/tp, D].
+  // Returns residual + the projection.
+  at::Tensor forward(const StepContext& context, const Weights& weights, at::Tensor qkv,
                      const at::Tensor& residual, Saved& saved) const;
 
   // dy: [T, D], gradient of the projection's output, dy_copy as for linear_gradient. Writes wo's

@@ -15,15 +15,10 @@ LinearInput hidden_input(const Weight& down, const at::Tensor& gate_up) {
 
 }  // namespace
 
-void FeedForward::forward_kept(const StepContext& context, const Weights& weights,
-                               const LinearInput& x, Saved& saved) const {
-  saved.gate_up = linear_forward(context, weights[gate_up_], x);
-}
-
 at::Tensor FeedForward::forward(const StepContext& context, const Weights& weights,
-                                const LinearInput& x, const at::Tensor& residual,
+                                at::Tensor gate_up, const at::Tensor& residual,
                                 Saved& saved) const {
-  forward_kept(context, weights, x, saved);
+  saved.gate_up = std::move(gate_up);
   const LinearInput hidden = hidden_input(weights[down_], saved.gate_up);
   saved.hidden_amax = hidden.copy.column_amax;
   return linear_forward_scattered(context, weights[down_], hidden, residual);

@@ -16,11 +16,10 @@ class FeedForward {
     at::Tensor hidden_amax;  // column amax of down's input; see linear.hpp
   };
 
-  at::Tensor forward(const StepContext& context, const Weights& weights, const LinearInput& x,
+  // gate_up: [T, 2F] of the hidden units of this rank, taken over; residual: [T/tp, D]. Returns
+  // residual + the projection.
+  at::Tensor forward(const StepContext& context, const Weights& weights, at::Tensor gate_up,
                      const at::Tensor& residual, Saved& saved) const;
-  // Only what backward needs.
-  void forward_kept(const StepContext& context, const Weights& weights, const LinearInput& x,
-                    Saved& saved) const;
 
   // dy: [T, D], gradient of the projection's output. Writes w2's gradient and returns the gradient
   // of the gate and up product (in saved's memory).

@@ -55,10 +55,23 @@ LinearInput linear_input(const Weight& weight, const at::Tensor& x) {
   return input;
 }
 
+LinearInput narrow_tokens(const LinearInput& input, int64_t first, int64_t count) {
+  LinearInput part = input;
+  if (part.x.defined()) part.x = part.x.narrow(0, first, count);
+  if (part.copy.row.defined()) part.copy.row = part.copy.row.narrow_rows(first, count);
+  return part;
+}
+
 at::Tensor linear_forward(const StepContext& context, const Weight& weight,
                           const LinearInput& input, const at::Tensor& residual) {
   const at::Tensor& any = input.x.defined() ? input.x : input.copy.row.values;
   at::Tensor y = at::empty({any.size(0), weight.shape[0]}, any.options().dtype(input.dtype));
+  linear_forward_out(context, weight, input, y, residual);
+  return y;
+}
+
+void linear_forward_out(const StepContext& context, const Weight& weight, const LinearInput& input,
+                        at::Tensor y, const at::Tensor& residual) {
   for (const WeightRun& run : weight.runs) {
     at::Tensor out = columns(y, run);
     const at::Tensor addend = residual.defined() ? columns(residual, run) : at::Tensor();
@@ -69,7 +82,6 @@ at::Tensor linear_forward(const StepContext& context, const Weight& weight,
       ops::linear_forward_out(context.device, input.x, rows(weight.compute, run), out, addend);
     }
   }
-  return y;
 }
 
 LinearGradient linear_gradient(const Weight& weight, const at::Tensor& dy,

@@ -25,10 +25,14 @@ struct LinearInput {
   at::ScalarType dtype;  // of the output
 };
 LinearInput linear_input(const Weight& weight, const at::Tensor& x);
+// Some of the tokens of an input.
+LinearInput narrow_tokens(const LinearInput& input, int64_t first, int64_t count);
 
 // y[T,N] = x[T,K] · Wᵀ (+ residual, added before the rounding).
 at::Tensor linear_forward(const StepContext& context, const Weight& weight,
                           const LinearInput& input, const at::Tensor& residual = {});
+void linear_forward_out(const StepContext& context, const Weight& weight, const LinearInput& input,
+                        at::Tensor y, const at::Tensor& residual = {});
 
 // The gradient of y with the copies that dgrad and wgrad want, by run; empty where a run wants
 // none.

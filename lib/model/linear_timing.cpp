@@ -140,7 +140,7 @@ class TimedGroup {
 
   LinearInput forward_input(const Weights& weights, const Operands& operands) {
     const Weight& weight = weights[kLinear];
-    if (norm_before()) return norm_.forward(context_, weights, operands.x, saved_);
+    if (norm_before()) return norm_.forward(weights, operands.x, saved_);
     if (place_ != Place::kDown) return linear_input(weight, operands.x);
     if (!reads_only_copies(weight)) return linear_input(weight, ops::swiglu(operands.gate_up));
     return {{},

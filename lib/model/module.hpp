@@ -8,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "lib/ops/device.hpp"
+#include "lib/parallel/peer_channels.hpp"
 #include "lib/parallel/sharder.hpp"
 
 namespace titan {
@@ -20,6 +21,7 @@ struct StepContext {
   at::Tensor rope_table = {};                  // ops::rope_table for seq_len
   Group tp = {};                               // the tensor-parallel ranks
   const ops::SideStream* tp_stream = nullptr;  // for their communication; null: one rank
+  PeerChannels* peers = nullptr;  // async tensor parallel: messages between them; null: off
 };
 
 }  // namespace titan

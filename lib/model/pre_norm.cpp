@@ -6,24 +6,32 @@
 
 namespace titan {
 
-LinearInput PreNorm::forward(const StepContext& context, const Weights& weights,
-                             const at::Tensor& x, Saved& saved) const {
+LinearInput PreNorm::forward(const Weights& weights, const at::Tensor& x, Saved& saved) const {
   const Weight& linear = weights[linear_];
   LinearInput input{{}, {}, x.scalar_type()};
-  if (reads_only_copies(linear) && context.tp.size() == 1) {
+  if (reads_only_copies(linear)) {
     float8::RmsNormCopy norm =
         float8::rms_norm(x, weights[norm_].compute, eps_, wgrad_reads_only_copies(linear));
     input.copy = std::move(norm.y);
     saved.rstd = norm.rstd;
   } else {
-    // Many ranks: copies are made of what was gathered, in high precision.
-    ops::RmsNormResult norm = ops::rms_norm(x, weights[norm_].compute, eps_);
-    input = linear_input(linear, gather_tokens(context, norm.y));
-    if (reads_only_copies(linear)) input.x.reset();
+    const ops::RmsNormResult norm = ops::rms_norm(x, weights[norm_].compute, eps_);
+    input = linear_input(linear, norm.y);
     saved.rstd = norm.rstd;
   }
   saved.column_amax = input.copy.column_amax;
   return input;
+}
+
+at::Tensor PreNorm::forward_with_linear(const StepContext& context, const Weights& weights,
+                                        const at::Tensor& x, Saved& saved) const {
+  const Weight& linear = weights[linear_];
+  if (context.tp.size() == 1) return linear_forward(context, linear, forward(weights, x, saved));
+  // Copies are made of what has been gathered, in high precision.
+  const ops::RmsNormResult norm = ops::rms_norm(x, weights[norm_].compute, eps_);
+  saved.rstd = norm.rstd;
+  saved.column_amax.reset();
+  return linear_forward_gathered(context, linear, norm.y, saved.column_amax);
 }
 
 PreNorm::Backward PreNorm::backward(const Weights& weights, const Gradients& gradients,

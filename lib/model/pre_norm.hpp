@@ -17,9 +17,11 @@ class PreNorm {
     at::Tensor column_amax;  // of the norm's output; see linear.hpp
   };
 
-  // x: [T/tp, D], this rank's tokens; what the linear group reads: all tokens.
-  LinearInput forward(const StepContext& context, const Weights& weights, const at::Tensor& x,
-                      Saved& saved) const;
+  // x: [T, D] -> what the linear group reads. For one rank; forward_with_linear() is the whole.
+  LinearInput forward(const Weights& weights, const at::Tensor& x, Saved& saved) const;
+  // x: [T/tp, D], this rank's tokens -> [T, N], the linear group's output for all tokens.
+  at::Tensor forward_with_linear(const StepContext& context, const Weights& weights,
+                                 const at::Tensor& x, Saved& saved) const;
 
   struct Backward {
     at::Tensor dx;         // dresidual included

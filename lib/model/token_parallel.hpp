@@ -3,6 +3,9 @@
 // taken as one row (what upstream calls sequence parallel). A product split by its outputs (wq, wk,
 // wv; w1, w3; output) reads all tokens; one split by its inputs (wo, w2) gives every rank a part of
 // the sum for all tokens. On one rank the functions return what they are given.
+//
+// With context.peers (async tensor parallel) tokens travel rank by rank beside the products of
+// those that are there.
 #pragma once
 
 #include "lib/model/linear.hpp"
@@ -13,6 +16,12 @@ namespace titan {
 // The ranks' rows, one below another; and back, this rank's rows of the sum of what they hold.
 at::Tensor gather_rows(const Group& group, const at::Tensor& x);
 at::Tensor scatter_rows(const Group& group, const at::Tensor& partial);
+
+// [T/n, ...] on each rank -> [T, ...] on all.
+at::Tensor gather_tokens(const StepContext& context, const at::Tensor& x);
+
+// [T, ...], a part of the sum on each rank -> [T/n, ...], this rank's tokens of the sum.
+at::Tensor scatter_tokens(const StepContext& context, const at::Tensor& partial);
 
 // Tokens of all ranks, or the sum for this rank's, on their way beside what the device computes.
 class TokensOnTheWay {
@@ -25,7 +34,9 @@ class TokensOnTheWay {
  private:
   friend TokensOnTheWay start_gather_tokens(const StepContext& context, const at::Tensor& x);
   friend TokensOnTheWay start_scatter_tokens(const StepContext& context, const at::Tensor& partial);
-  at::Tensor tokens_, from_;
+  at::Tensor tokens_;
+  at::Tensor from_;                  // alive until they have arrived
+  std::vector<at::Tensor> addends_;  // of the sum, as they arrive from other ranks
   ops::SideStream::Mark mark_;
 };
 
@@ -41,11 +52,10 @@ struct TokenGradient {
 };
 TokenGradient gather_gradient(const StepContext& context, at::Tensor own);
 
-// [T/n, ...] on each rank -> [T, ...] on all.
-at::Tensor gather_tokens(const StepContext& context, const at::Tensor& x);
-
-// [T, ...], a part of the sum on each rank -> [T/n, ...], this rank's tokens of the sum.
-at::Tensor scatter_tokens(const StepContext& context, const at::Tensor& partial);
+// x[T/n, K] -> y[T, N]: the product of a linear split by its outputs, of all ranks' tokens.
+// `column_amax`: of all tokens of x, where wgrad wants it.
+at::Tensor linear_forward_gathered(const StepContext& context, const Weight& weight,
+                                   const at::Tensor& x, at::Tensor& column_amax);
 
 // The product of a linear split by its inputs, this rank's tokens of it, plus their residual.
 at::Tensor linear_forward_scattered(const StepContext& context, const Weight& weight,

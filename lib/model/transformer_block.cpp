@@ -46,13 +46,13 @@ Unit TransformerBlock::declare(const BlockConfig& config, const std::string& nam
 at::Tensor TransformerBlock::forward(const StepContext& context, const Weights& weights,
                                      at::Tensor x, std::unique_ptr<Block::Saved>* saved) const {
   auto kept = std::make_unique<Kept>();
-  LinearInput normed = attention_norm_.forward(context, weights, x, kept->attention_norm);
-  kept->mid = attention_.forward(context, weights, normed, x, kept->attention);
+  kept->mid = attend(context, weights, x, *kept);
   kept->x = std::move(x);
   if (saved == nullptr) kept->attention = {};
 
-  normed = ffn_norm_.forward(context, weights, kept->mid, kept->ffn_norm);
-  at::Tensor out = feed_forward_.forward(context, weights, normed, kept->mid, kept->feed_forward);
+  at::Tensor out = feed_forward_.forward(
+      context, weights, ffn_norm_.forward_with_linear(context, weights, kept->mid, kept->ffn_norm),
+      kept->mid, kept->feed_forward);
 
   if (recompute_ != Recompute::kNothing) kept->feed_forward.gate_up.reset();
   if (recompute_ == Recompute::kBlock) {
@@ -65,16 +65,20 @@ at::Tensor TransformerBlock::forward(const StepContext& context, const Weights& 
   return out;
 }
 
+at::Tensor TransformerBlock::attend(const StepContext& context, const Weights& weights,
+                                    const at::Tensor& x, Kept& kept) const {
+  return attention_.forward(
+      context, weights,
+      attention_norm_.forward_with_linear(context, weights, x, kept.attention_norm), x,
+      kept.attention);
+}
+
 void TransformerBlock::forward_kept(const StepContext& context, const Weights& weights,
                                     Kept& kept) const {
-  if (!kept.mid.defined()) {
-    const LinearInput normed =
-        attention_norm_.forward(context, weights, kept.x, kept.attention_norm);
-    kept.mid = attention_.forward(context, weights, normed, kept.x, kept.attention);
-  }
+  if (!kept.mid.defined()) kept.mid = attend(context, weights, kept.x, kept);
   if (!kept.feed_forward.gate_up.defined()) {
-    const LinearInput normed = ffn_norm_.forward(context, weights, kept.mid, kept.ffn_norm);
-    feed_forward_.forward_kept(context, weights, normed, kept.feed_forward);
+    kept.feed_forward.gate_up =
+        ffn_norm_.forward_with_linear(context, weights, kept.mid, kept.ffn_norm);
   }
 }
 

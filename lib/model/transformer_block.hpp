@@ -49,6 +49,9 @@ class TransformerBlock final : public Block {
   struct Kept;  // what this block's policy keeps
   enum Index : size_t { kAttentionNorm, kQkv, kWo, kFfnNorm, kGateUp, kDown };
 
+  // The attention sublayer with its norm and residual.
+  at::Tensor attend(const StepContext& context, const Weights& weights, const at::Tensor& x,
+                    Kept& kept) const;
   // From the block's input to the gate and up product: all that backward may ask for.
   void forward_kept(const StepContext& context, const Weights& weights, Kept& kept) const;
 

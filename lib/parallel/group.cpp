@@ -75,6 +75,17 @@ void Group::all_reduce_(const at::Tensor& tensor, Reduction reduction) const {
   finish(members_->backend->allreduce(tensors, options));
 }
 
+std::function<void()> Group::start_send(int64_t rank, const at::Tensor& message) const {
+  std::vector<at::Tensor> tensors = {message};
+  auto work = members_->backend->send(tensors, static_cast<int>(rank), /*tag=*/0);
+  return [work, message] { finish(work); };
+}
+
+void Group::receive(int64_t rank, const at::Tensor& message) const {
+  std::vector<at::Tensor> tensors = {message};
+  finish(members_->backend->recv(tensors, static_cast<int>(rank), /*tag=*/0));
+}
+
 void Group::all_reduce_(const std::vector<at::Tensor>& tensors) const {
   if (!members_) return;
   std::vector<Transfer> in_place;

@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -38,6 +39,11 @@ class Group {
   // In place; equal bits on all ranks.
   void all_reduce_(const at::Tensor& tensor, Reduction reduction = Reduction::kSum) const;
   void all_reduce_(const std::vector<at::Tensor>& tensors) const;
+
+  // On the CPU: a message to a rank begins, and what is returned waits for its end; a message from
+  // a rank. In the order of the calls between two ranks.
+  std::function<void()> start_send(int64_t rank, const at::Tensor& message) const;
+  void receive(int64_t rank, const at::Tensor& message) const;
 
  private:
   friend class World;

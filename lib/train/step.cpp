@@ -8,6 +8,16 @@ Step::Step(const Decoder& decoder, const DecoderConfig& config, Sharder& sharder
            const ops::Device& device)
     : decoder_(decoder), config_(config), sharder_(sharder), device_(device), tp_stream_(device) {}
 
+std::string Step::use_async_tensor_parallel(int64_t micro_batch_tokens) {
+  const Group& tp = sharder_.mesh().tp;
+  if (tp.size() == 1) return "parallelism.tensor_parallel_degree is 1";
+  const int64_t tokens = micro_batch_tokens / tp.size();
+  const auto bytes = static_cast<int64_t>(c10::elementSize(sharder_.config().compute_dtype));
+  std::string why_not;
+  peers_ = PeerChannels::open(tp, device_, tokens * config_.embedding.dim * bytes, why_not);
+  return why_not;
+}
+
 StepContext Step::context(const MicroBatch& micro_batch) {
   TITAN_CHECK(micro_batch.tokens.numel() == micro_batch.batch * micro_batch.seq_len,
               "a micro-batch of ", micro_batch.batch, " x ", micro_batch.seq_len, " has ",
@@ -18,8 +28,8 @@ StepContext Step::context(const MicroBatch& micro_batch) {
     rope_table_ =
         ops::rope_table(micro_batch.seq_len, attention.head_dim, attention.rope, device_.torch());
   }
-  return {device_,     micro_batch.batch,  micro_batch.seq_len,
-          rope_table_, sharder_.mesh().tp, &tp_stream_};
+  return {device_,     micro_batch.batch, micro_batch.seq_len, rope_table_, sharder_.mesh().tp,
+          &tp_stream_, peers_.get()};
 }
 
 bool Step::embeds_by_rows(const StepContext& context, const MicroBatch& micro_batch) const {

@@ -19,6 +19,11 @@ class Step {
   Step(const Decoder& decoder, const DecoderConfig& config, Sharder& sharder,
        const ops::Device& device);
 
+  // From now on tokens travel between tensor-parallel ranks beside the products that read or make
+  // them. micro_batch_tokens: of the largest micro-batch. Collective. Returns why it cannot be, or
+  // "".
+  std::string use_async_tensor_parallel(int64_t micro_batch_tokens);
+
   // Leaves gradients with the sharder (adding to those of earlier micro-batches; with the step's
   // last one they are summed over all ranks) and returns the loss, a scalar on the device: the sum
   // over this rank's micro-batch times inverse_valid_tokens. Enqueues only; never waits for the
@@ -48,6 +53,7 @@ class Step {
   Sharder& sharder_;
   const ops::Device& device_;
   ops::SideStream tp_stream_;
+  std::unique_ptr<PeerChannels> peers_;
   at::Tensor rope_table_;
 };
 

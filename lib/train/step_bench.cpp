@@ -63,6 +63,11 @@ StepTiming time_step(const JobConfig& job, const ops::Device& device, World& wor
   sharder.initialise(1);
   Optimizer optimizer(optimizer_config(job), sharder, device);
   Step program(decoder, plan.model, sharder, device);
+  if (job.parallelism.enable_async_tensor_parallel) {
+    const std::string why_not =
+        program.use_async_tensor_parallel(job.training.local_batch_size * job.training.seq_len);
+    if (!why_not.empty()) throw InputError(why_not);
+  }
   MemoryMonitor memory(device.torch().index());
 
   const int64_t tokens = job.training.local_batch_size * job.training.seq_len;

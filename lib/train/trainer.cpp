@@ -178,6 +178,14 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_, World& world_)
   optimizer.set_seed(seed);
   if (!job.debug.seed) log::info(concat("debug.seed is not set: the run's seed is ", seed));
   log::info(loader->describe());
+  if (job.parallelism.enable_async_tensor_parallel && mesh.shape.tp > 1) {
+    const std::string why_not = step_program.use_async_tensor_parallel(
+        job.training.local_batch_size * job.training.seq_len);
+    if (!why_not.empty()) {
+      log::warning(concat("parallelism.enable_async_tensor_parallel: ", why_not,
+                          ": plain tensor parallel runs"));
+    }
+  }
   if (job.validation.enable) {
     const DataConfig data = on_rank(validation_data_config(job, model), mesh);
     validator.emplace(open_data(job, data, std::nullopt), data, job.validation.steps, step_program,

@@ -96,7 +96,7 @@ TEST_P(Float8FeedForward, MatchesTheSeparateOps) {
   PreNorm::Saved norm_saved;
   FeedForward::Saved saved;
   const at::Tensor y = feed_forward.forward(
-      context, weights, norm.forward(context, weights, x, norm_saved), x, saved);
+      context, weights, norm.forward_with_linear(context, weights, x, norm_saved), x, saved);
   const LinearGradient dgate_up = feed_forward.backward(context, weights, written, dy, saved);
   const PreNorm::Backward dx =
       norm.backward(weights, written, linear_backward_input(context, weights[kGateUp], dgate_up), x,

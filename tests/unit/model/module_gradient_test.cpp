@@ -179,8 +179,9 @@ TEST_P(ModuleGradient, Attention) {
   const Attention attention(config, 0, 1);
   const Weights& weights = unit.weights;
   Attention::Saved saved;
-  const LinearInput input = linear_input(weights[0], x.detach());
-  expect_close(attention.forward(context, weights, input, residual, saved), y.detach(), "y");
+  const at::Tensor product =
+      linear_forward(context, weights[0], linear_input(weights[0], x.detach()));
+  expect_close(attention.forward(context, weights, product, residual, saved), y.detach(), "y");
   const LinearGradient dqkv = attention.backward(context, weights, unit.written, dy, {}, saved);
   EXPECT_FALSE(saved.qkv.defined()) << "backward frees what was saved";
   expect_input_and_weight_gradient(unit, dqkv, expected[0]);
@@ -198,8 +199,9 @@ TEST_P(ModuleGradient, FeedForward) {
   const FeedForward feed_forward(0, 1);
   const Weights& weights = unit.weights;
   FeedForward::Saved saved;
-  const LinearInput input = linear_input(weights[0], x.detach());
-  expect_close(feed_forward.forward(context, weights, input, residual, saved), y.detach(), "y");
+  const at::Tensor product =
+      linear_forward(context, weights[0], linear_input(weights[0], x.detach()));
+  expect_close(feed_forward.forward(context, weights, product, residual, saved), y.detach(), "y");
   const LinearGradient dgate_up = feed_forward.backward(context, weights, unit.written, dy, saved);
   expect_input_and_weight_gradient(unit, dgate_up, expected[0]);
   unit.expect_written({expected[1], expected[2]});

@@ -28,10 +28,15 @@ at::Tensor global_sum(const Mesh& mesh, const at::Tensor& loss) {
 }  // namespace
 
 MeshOutcome run_on_mesh(const DecoderConfig& config, const SharderConfig& sharding,
-                        const MeshShape& shape, const std::vector<std::vector<MicroBatch>>& steps) {
+                        const MeshShape& shape, const std::vector<std::vector<MicroBatch>>& steps,
+                        bool async_tensor_parallel) {
   MeshOutcome outcome;
   on_every_rank(shape.size(), [&](World& world) {
     MeshModel model(config, sharding, shape, world);
+    if (async_tensor_parallel) {
+      const MicroBatch& all = steps.front().front();
+      EXPECT_EQ(model.step.use_async_tensor_parallel(all.batch * all.seq_len), "");
+    }
     const auto master = [](const Parameter& parameter) { return parameter.master; };
     const auto gradient = [](const Parameter& parameter) { return parameter.gradient; };
     put_together(model.sharder, master, outcome.initial);

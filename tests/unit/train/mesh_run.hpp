@@ -71,6 +71,7 @@ struct MeshOutcome {
 // Steps over `batches`: one inner vector per step, of the micro-batches of all ranks together,
 // whose rows the data ranks divide among them. The gradients are those of the last step.
 MeshOutcome run_on_mesh(const DecoderConfig& config, const SharderConfig& sharding,
-                        const MeshShape& shape, const std::vector<std::vector<MicroBatch>>& steps);
+                        const MeshShape& shape, const std::vector<std::vector<MicroBatch>>& steps,
+                        bool async_tensor_parallel = false);
 
 }  // namespace titan::testing
