@@ -16,7 +16,10 @@ namespace {
 
 using Intervals = std::vector<KernelTimes::Interval>;
 
-bool communicates(const std::string& kernel) { return kernel.find("nccl") != std::string::npos; }
+// NCCL, and copies between GPUs.
+bool communicates(const std::string& kernel) {
+  return kernel.find("nccl") != std::string::npos || kernel.find("PtoP") != std::string::npos;
+}
 
 Intervals intervals_of(const KernelTimes& times, bool communication, bool rest) {
   Intervals chosen;

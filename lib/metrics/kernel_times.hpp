@@ -26,7 +26,7 @@ struct KernelTimes {
 // How long at least one of the intervals lasted.
 double covered_milliseconds(std::vector<KernelTimes::Interval> intervals);
 
-// Communication (NCCL's kernels): how long it ran, and how long nothing else ran beside it.
+// Communication (NCCL's kernels, copies between GPUs): how long it ran, and how long nothing else ran beside it.
 struct CommunicationTime {
   double milliseconds = 0;
   double exposed_milliseconds = 0;

@@ -27,7 +27,7 @@ struct PartRule {
 // The first rule that matches wins.
 const std::vector<PartRule>& part_rules() {
   static const std::vector<PartRule> rules = {
-      {"communication", {"nccl"}},
+      {"communication", {"nccl", "PtoP"}},
       {"attention", {"fmha", "flash", "sdpa", "attention", "cudnn"}},
       {"matmul", {"gemm", "nvjet", "cutlass", "cublas", "splitK"}},
       {"quantize", {"quantize", "column_copy", "column_amax"}},
