@@ -20,6 +20,15 @@ at::Tensor chunk_labels(const StepContext& context, const at::Tensor& labels, in
   return labels.view({context.tp.size(), -1}).narrow(1, first, rows).reshape({-1});
 }
 
+// [R, V/tp] on each rank -> [R, V].
+at::Tensor whole_logits(const StepContext& context, const at::Tensor& logits) {
+  if (context.tp.size() == 1) return logits;
+  const at::Tensor parts = gather_rows(context.tp, logits);
+  return parts.view({context.tp.size(), logits.size(0), logits.size(1)})
+      .transpose(0, 1)
+      .reshape({logits.size(0), -1});
+}
+
 }  // namespace
 
 Unit Head::declare(const DecoderConfig& config, const TensorParallelRank& tp) {
@@ -46,6 +55,10 @@ void Head::losses_and_gradient_(const StepContext& context, at::Tensor logits,
                                 at::Tensor losses) const {
   if (context.tp.size() == 1) {
     ops::cross_entropy_(logits, labels, inverse_valid_tokens, losses);
+  } else if (!context.loss_parallel) {
+    const at::Tensor whole = whole_logits(context, logits);
+    ops::cross_entropy_(whole, labels, inverse_valid_tokens, losses);
+    logits.copy_(whole.narrow(1, shard(context).first, logits.size(1)));
   } else {
     ops::cross_entropy_from_statistics_(logits, labels, shard(context),
                                         all_statistics(context, logits, labels),
@@ -95,8 +108,8 @@ at::Tensor Head::forward(const StepContext& context, const Weights& weights, con
         linear_forward(context, weights[kOutput], linear_input(weights[kOutput], gathered));
     const at::Tensor chunk = chunk_labels(context, labels, first, rows);
     const at::Tensor out = losses.narrow(0, first * ranks, rows * ranks);
-    if (ranks == 1) {
-      ops::cross_entropy_forward(logits, chunk, out);
+    if (ranks == 1 || !context.loss_parallel) {
+      ops::cross_entropy_forward(whole_logits(context, logits), chunk, out);
     } else {
       ops::cross_entropy_losses(all_statistics(context, logits, chunk), chunk, vocab_size_, out);
     }

@@ -22,6 +22,7 @@ struct StepContext {
   Group tp = {};                               // the tensor-parallel ranks
   const ops::SideStream* tp_stream = nullptr;  // for their communication; null: one rank
   PeerChannels* peers = nullptr;  // async tensor parallel: messages between them; null: off
+  bool loss_parallel = true;      // no rank has logits of the whole vocabulary
 };
 
 }  // namespace titan

@@ -5,8 +5,13 @@
 namespace titan {
 
 Step::Step(const Decoder& decoder, const DecoderConfig& config, Sharder& sharder,
-           const ops::Device& device)
-    : decoder_(decoder), config_(config), sharder_(sharder), device_(device), tp_stream_(device) {}
+           const ops::Device& device, bool loss_parallel)
+    : decoder_(decoder),
+      config_(config),
+      sharder_(sharder),
+      device_(device),
+      tp_stream_(device),
+      loss_parallel_(loss_parallel) {}
 
 std::string Step::use_async_tensor_parallel(int64_t micro_batch_tokens) {
   const Group& tp = sharder_.mesh().tp;
@@ -29,7 +34,7 @@ StepContext Step::context(const MicroBatch& micro_batch) {
         ops::rope_table(micro_batch.seq_len, attention.head_dim, attention.rope, device_.torch());
   }
   return {device_,     micro_batch.batch, micro_batch.seq_len, rope_table_, sharder_.mesh().tp,
-          &tp_stream_, peers_.get()};
+          &tp_stream_, peers_.get(),      loss_parallel_};
 }
 
 bool Step::embeds_by_rows(const StepContext& context, const MicroBatch& micro_batch) const {

@@ -16,8 +16,9 @@ struct MicroBatch {
 class Step {
  public:
   // All by reference: they outlive the step.
+  // Without loss_parallel tensor-parallel ranks compute the loss from whole logits.
   Step(const Decoder& decoder, const DecoderConfig& config, Sharder& sharder,
-       const ops::Device& device);
+       const ops::Device& device, bool loss_parallel = true);
 
   // From now on tokens travel between tensor-parallel ranks beside the products that read or make
   // them. micro_batch_tokens: of the largest micro-batch. Collective. Returns why it cannot be, or
@@ -54,6 +55,7 @@ class Step {
   const ops::Device& device_;
   ops::SideStream tp_stream_;
   std::unique_ptr<PeerChannels> peers_;
+  bool loss_parallel_;
   at::Tensor rope_table_;
 };
 

@@ -62,7 +62,7 @@ StepTiming time_step(const JobConfig& job, const ops::Device& device, World& wor
                   sharder_config(job, mesh.shape), device, mesh);
   sharder.initialise(1);
   Optimizer optimizer(optimizer_config(job), sharder, device);
-  Step program(decoder, plan.model, sharder, device);
+  Step program(decoder, plan.model, sharder, device, !job.parallelism.disable_loss_parallel);
   if (job.parallelism.enable_async_tensor_parallel) {
     const std::string why_not =
         program.use_async_tensor_parallel(job.training.local_batch_size * job.training.seq_len);

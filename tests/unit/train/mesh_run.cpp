@@ -29,10 +29,10 @@ at::Tensor global_sum(const Mesh& mesh, const at::Tensor& loss) {
 
 MeshOutcome run_on_mesh(const DecoderConfig& config, const SharderConfig& sharding,
                         const MeshShape& shape, const std::vector<std::vector<MicroBatch>>& steps,
-                        bool async_tensor_parallel) {
+                        bool async_tensor_parallel, bool loss_parallel) {
   MeshOutcome outcome;
   on_every_rank(shape.size(), [&](World& world) {
-    MeshModel model(config, sharding, shape, world);
+    MeshModel model(config, sharding, shape, world, loss_parallel);
     if (async_tensor_parallel) {
       const MicroBatch& all = steps.front().front();
       EXPECT_EQ(model.step.use_async_tensor_parallel(all.batch * all.seq_len), "");

@@ -42,13 +42,13 @@ void put_together(Sharder& sharder, ShardOf shard_of, NamedTensors& whole) {
 // One rank's model.
 struct MeshModel {
   MeshModel(const DecoderConfig& model, const SharderConfig& sharding, const MeshShape& shape,
-            World& world)
+            World& world, bool loss_parallel)
       : mesh(make_mesh(shape, world)),
         config(model),
         decoder(build(config)),
         sharder(declare_units(config, {mesh.tp.rank(), mesh.tp.size()}), sharding, device, mesh),
         optimizer({}, sharder, device),
-        step(decoder, config, sharder, device) {
+        step(decoder, config, sharder, device, loss_parallel) {
     sharder.initialise(/*seed=*/5);
   }
 
@@ -72,6 +72,6 @@ struct MeshOutcome {
 // whose rows the data ranks divide among them. The gradients are those of the last step.
 MeshOutcome run_on_mesh(const DecoderConfig& config, const SharderConfig& sharding,
                         const MeshShape& shape, const std::vector<std::vector<MicroBatch>>& steps,
-                        bool async_tensor_parallel = false);
+                        bool async_tensor_parallel = false, bool loss_parallel = true);
 
 }  // namespace titan::testing

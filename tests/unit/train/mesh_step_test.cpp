@@ -111,6 +111,17 @@ TEST(AsyncTensorParallel, EqualsOneProcess) {
   }
 }
 
+TEST(TensorParallel, LossFromWholeLogitsIsTheSame) {
+  const MeshCase test{{1, 1, 2}};
+  const DecoderConfig config = config_for(test);
+  const auto steps = two_steps(1, test.seq_len);
+  const MeshOutcome parallel = run_on_mesh(config, in_fp64(1), test.mesh, steps);
+  const MeshOutcome whole = run_on_mesh(config, in_fp64(1), test.mesh, steps, false, false);
+  EXPECT_NEAR(whole.losses[1], parallel.losses[1], 1e-9 * parallel.losses[1]);
+  EXPECT_NEAR(whole.validation_loss, parallel.validation_loss, 1e-9 * parallel.validation_loss);
+  expect_close(whole.gradients, parallel.gradients, 1e-9);
+}
+
 TEST(AsyncTensorParallel, QuantisesAsPlainTensorParallelDoes) {
   MeshCase test{{1, 1, 2}};
   DecoderConfig config = config_for(test);
