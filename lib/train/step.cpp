@@ -13,13 +13,20 @@ Step::Step(const Decoder& decoder, const DecoderConfig& config, Sharder& sharder
       tp_stream_(device),
       loss_parallel_(loss_parallel) {}
 
-std::string Step::use_async_tensor_parallel(int64_t micro_batch_tokens) {
+std::string Step::use_async_tensor_parallel(const std::vector<int64_t>& micro_batch_tokens) {
   const Group& tp = sharder_.mesh().tp;
   if (tp.size() == 1) return "parallelism.tensor_parallel_degree is 1";
-  const int64_t tokens = micro_batch_tokens / tp.size();
+  int64_t most = 0;  // tokens of one rank, which are a product of their own
+  for (const int64_t tokens : micro_batch_tokens) {
+    if (tokens % (16 * tp.size()) != 0) {
+      return concat("a micro-batch has ", tokens, " tokens, no multiple of 16 for each of ",
+                    tp.size(), " ranks");
+    }
+    most = std::max(most, tokens / tp.size());
+  }
   const auto bytes = static_cast<int64_t>(c10::elementSize(sharder_.config().compute_dtype));
   std::string why_not;
-  peers_ = PeerChannels::open(tp, device_, tokens * config_.embedding.dim * bytes, why_not);
+  peers_ = PeerChannels::open(tp, device_, most * config_.embedding.dim * bytes, why_not);
   return why_not;
 }
 

@@ -21,9 +21,9 @@ class Step {
        const ops::Device& device, bool loss_parallel = true);
 
   // From now on tokens travel between tensor-parallel ranks beside the products that read or make
-  // them. micro_batch_tokens: of the largest micro-batch. Collective. Returns why it cannot be, or
-  // "".
-  std::string use_async_tensor_parallel(int64_t micro_batch_tokens);
+  // them. micro_batch_tokens: of every kind of micro-batch (training, validation). Collective.
+  // Returns why it cannot be, or "".
+  std::string use_async_tensor_parallel(const std::vector<int64_t>& micro_batch_tokens);
 
   // Leaves gradients with the sharder (adding to those of earlier micro-batches; with the step's
   // last one they are summed over all ranks) and returns the loss, a scalar on the device: the sum

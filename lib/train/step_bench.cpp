@@ -65,7 +65,7 @@ StepTiming time_step(const JobConfig& job, const ops::Device& device, World& wor
   Step program(decoder, plan.model, sharder, device, !job.parallelism.disable_loss_parallel);
   if (job.parallelism.enable_async_tensor_parallel) {
     const std::string why_not =
-        program.use_async_tensor_parallel(job.training.local_batch_size * job.training.seq_len);
+        program.use_async_tensor_parallel({job.training.local_batch_size * job.training.seq_len});
     if (!why_not.empty()) throw InputError(why_not);
   }
   MemoryMonitor memory(device.torch().index());

@@ -179,8 +179,11 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_, World& world_)
   if (!job.debug.seed) log::info(concat("debug.seed is not set: the run's seed is ", seed));
   log::info(loader->describe());
   if (job.parallelism.enable_async_tensor_parallel && mesh.shape.tp > 1) {
-    const std::string why_not = step_program.use_async_tensor_parallel(
-        job.training.local_batch_size * job.training.seq_len);
+    std::vector<int64_t> tokens = {job.training.local_batch_size * job.training.seq_len};
+    if (job.validation.enable) {
+      tokens.push_back(job.validation.local_batch_size * job.validation.seq_len);
+    }
+    const std::string why_not = step_program.use_async_tensor_parallel(tokens);
     if (!why_not.empty()) {
       log::warning(concat("parallelism.enable_async_tensor_parallel: ", why_not,
                           ": plain tensor parallel runs"));

@@ -35,7 +35,7 @@ MeshOutcome run_on_mesh(const DecoderConfig& config, const SharderConfig& shardi
     MeshModel model(config, sharding, shape, world, loss_parallel);
     if (async_tensor_parallel) {
       const MicroBatch& all = steps.front().front();
-      EXPECT_EQ(model.step.use_async_tensor_parallel(all.batch * all.seq_len), "");
+      EXPECT_EQ(model.step.use_async_tensor_parallel({all.batch * all.seq_len}), "");
     }
     const auto master = [](const Parameter& parameter) { return parameter.master; };
     const auto gradient = [](const Parameter& parameter) { return parameter.gradient; };

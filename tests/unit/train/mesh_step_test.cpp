@@ -100,7 +100,7 @@ TEST_P(StepOnMesh, EqualsOneProcess) {
 // Tokens that travel rank by rank: the same values, summed in another order.
 TEST(AsyncTensorParallel, EqualsOneProcess) {
   for (const MeshShape& mesh : {MeshShape{1, 1, 2}, MeshShape{1, 1, 4}, MeshShape{1, 2, 2}}) {
-    const MeshCase test{mesh, 2, true, {Recompute::kNothing, Recompute::kBlock}};
+    const MeshCase test{mesh, 2, true, {Recompute::kNothing, Recompute::kBlock}, kLong};
     const DecoderConfig config = config_for(test);
     const auto steps = two_steps(test.micro_batches, test.seq_len);
     const MeshOutcome one = run_on_mesh(config, in_fp64(2), {}, steps);
