@@ -19,6 +19,7 @@ import json
 import math
 import pathlib
 import shlex
+import string
 import subprocess
 import sys
 import tempfile
@@ -68,8 +69,9 @@ def relative_difference(loss, reference):
 
 def table(meshes, losses):
     """As Markdown: a row for each step, a column for each run."""
-    lines = ["| step | " + " | ".join(mesh.text for mesh in meshes) + " |"]
-    lines.append("| ---: |" + " ---: |" * len(meshes))
+    letters = string.ascii_uppercase[: len(meshes)]
+    lines = [f"- {letter}: `{mesh.text}`" for letter, mesh in zip(letters, meshes)]
+    lines += ["", "| step | " + " | ".join(letters) + " |", "| ---: |" + " ---: |" * len(meshes)]
     for step, values in enumerate(zip(*losses), start=1):
         lines.append(f"| {step} | " + " | ".join(f"{value:.6f}" for value in values) + " |")
     differences = [list(map(relative_difference, run, losses[0])) for run in losses]

@@ -18,14 +18,16 @@ def compare(titan_train, *arguments, expect=0):
 
 def rows(text):
     """The table's rows by what stands first in them."""
-    cells = [re.split(r" *\| *", line)[1:-1] for line in text.splitlines()]
+    cells = [re.split(r" *\| *", line)[1:-1] for line in text.splitlines() if line.startswith("|")]
     return {first: rest for first, *rest in cells}
 
 
 def test_two_processes_beside_one(titan_train):
     two, other = "2 --parallelism.data_parallel_shard_degree 2", "1 --optimizer.lr 0.1"
-    found = rows(compare(titan_train, "1", two, other).stdout)
-    assert found["step"] == ["1", two, other]
+    printed = compare(titan_train, "1", two, other).stdout
+    assert printed.startswith(f"- A: `1`\n- B: `{two}`\n- C: `{other}`\n")
+    found = rows(printed)
+    assert found["step"] == ["A", "B", "C"]
     one, sharded, faster = zip(*(map(float, found[step]) for step in "123"))
     assert one[0] > one[2]  # it learns
     for name, summary in (("largest difference", max), ("mean difference", mean)):
