@@ -101,7 +101,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("job", metavar="JOB.toml", type=pathlib.Path)
     parser.add_argument("meshes", metavar="MESH", type=parse_mesh, nargs="+")
-    parser.add_argument("--global-batch", metavar="N", type=int, required=True, help="sequences of a step, in all ranks")
+    parser.add_argument("--global-batch", metavar="N", type=int, required=True, help="sequences of a step")
     parser.add_argument("--steps", type=int, default=50, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--program", type=pathlib.Path, default=PROGRAM, help="default: build/bin/titan-train")
