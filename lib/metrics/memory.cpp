@@ -45,8 +45,8 @@ MemoryStats MemoryMonitor::peaks() {
   warn_when_more(stats.num_alloc_retries, warned_retries_, " CUDA memory allocation retries.");
   warn_when_more(stats.num_ooms, warned_ooms_, " CUDA OOM errors thrown.");
   constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-  const auto active = static_cast<double>(stats.active_bytes[kAll].peak);
-  const auto reserved = static_cast<double>(stats.reserved_bytes[kAll].peak);
+  const auto active = static_cast<double>(stats.active_bytes[kAll].peak + outside_);
+  const auto reserved = static_cast<double>(stats.reserved_bytes[kAll].peak + outside_);
   const double percent = 100 / static_cast<double>(capacity_);
   return {.max_active_gib = active / kGiB,
           .max_active_percent = active * percent,

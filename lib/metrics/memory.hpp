@@ -23,6 +23,9 @@ class MemoryMonitor {
 
   void reset_peaks();
 
+  // What this process has of the device beside ATen's allocator: added to the peaks from now on.
+  void count_outside_allocator(int64_t bytes) { outside_ = bytes; }
+
   // Bytes of the whole device; 0 on the CPU.
   int64_t capacity() const { return capacity_; }
 
@@ -33,6 +36,7 @@ class MemoryMonitor {
   int device_;
   std::string name_ = "CPU";
   int64_t capacity_ = 0;
+  int64_t outside_ = 0;
   int64_t warned_retries_ = 0;
   int64_t warned_ooms_ = 0;
 };

@@ -1,9 +1,7 @@
 // Messages between two ranks, for communication that runs piece by piece beside the products that
-// read or make the pieces (async tensor parallel). On CUDA between the GPUs of one host, by their
-// copy engines: unlike NCCL's kernels they take no multiprocessor from the products. Every rank has
-// an inbox for each other rank, mapped into that rank's process (CUDA IPC): sending writes into it
-// over NVLink or PCIe, receiving copies out of it. Counters beside the inboxes say who waits for
-// whom; streams wait for them, not hosts and not kernels. On the CPU over gloo.
+// read or make the pieces (async tensor parallel). On CUDA every rank has an inbox for each other
+// rank in its PeerMemory: sending writes into it over NVLink or PCIe, receiving copies out of it.
+// On the CPU over gloo.
 #pragma once
 
 #include <memory>
@@ -29,11 +27,5 @@ class PeerChannels {
   virtual void send(int64_t rank, const at::Tensor& message) = 0;
   virtual void receive(int64_t rank, const at::Tensor& message) = 0;
 };
-
-// Null, with the reason, in a build or on a host without it.
-std::unique_ptr<PeerChannels> open_copy_engine_channels(const Group& group,
-                                                        const ops::Device& device,
-                                                        int64_t largest_message,
-                                                        std::string& why_not);
 
 }  // namespace titan

@@ -20,7 +20,10 @@ std::vector<int64_t> with_rows(std::vector<int64_t> shape, int64_t rows) {
 at::ScalarType gradient_dtype(const SharderConfig& config, const MeshShape& mesh, const Unit& unit,
                               const Parameter& parameter) {
   if (config.compute_dtype == at::kDouble) return at::kDouble;
-  if (mesh.data_ranks() > 1) return config.reduce_dtype;
+  if (mesh.dp_shard > 1 || (mesh.dp_replicate > 1 && config.micro_batches == 1)) {
+    return config.reduce_dtype;
+  }
+  if (mesh.dp_replicate > 1) return at::kFloat;  // micro-batches add up in it
   const bool block_matrix = unit.name.starts_with("layers.") && parameter.shape.size() == 2;
   return block_matrix && config.micro_batches == 1 ? config.compute_dtype : at::kFloat;
 }
@@ -36,7 +39,7 @@ Sharder::Sharder(std::vector<Unit> units, const SharderConfig& config, const ops
     padded_compute_.emplace_back();
     UnitState& state = states_.emplace_back();
     for (Parameter& parameter : unit.parameters) {
-      allocate(parameter);
+      allocate(parameter, padded_compute_.back().emplace_back());
       Weight& weight = state.weights.emplace_back(Weight{parameter.shape, {}, {}});
       for (const ParameterRun& run : parameter.runs) weight.runs.push_back({run, {}, {}});
       if (!sharded()) weight.compute = parameter.compute;
@@ -44,12 +47,11 @@ Sharder::Sharder(std::vector<Unit> units, const SharderConfig& config, const ops
   }
 }
 
-void Sharder::allocate(Parameter& parameter) {
+void Sharder::allocate(Parameter& parameter, at::Tensor& padded_compute) {
   parameter.shard = shard_rows(parameter.shape[0], mesh_.shape.dp_shard, mesh_.dp_shard.rank());
   const int64_t rows = parameter.shard.count;
   const auto options = at::TensorOptions().device(device_);
   const std::vector<int64_t> padded = with_rows(parameter.shape, parameter.shard.chunk);
-  at::Tensor& padded_compute = padded_compute_.back().emplace_back();
   if (config_.compute_dtype == config_.parameter_dtype) {
     padded_compute = at::zeros(padded, options.dtype(config_.parameter_dtype));
     parameter.master = parameter.compute = padded_compute.narrow(0, 0, rows);

@@ -133,7 +133,7 @@ class Sharder {
 
   bool sharded() const { return mesh_.shape.dp_shard > 1; }
   bool reduces() const { return mesh_.shape.data_ranks() > 1; }
-  void allocate(Parameter& parameter);
+  void allocate(Parameter& parameter, at::Tensor& padded_compute);
   // Makes float8 copies of a unit's parameters: from their rounding targets if written, else from
   // the gathered weights, else from the masters.
   void quantise(size_t unit, bool rows, bool columns, bool targets_written = false);

@@ -10,6 +10,7 @@
 #include "lib/metrics/memory.hpp"
 #include "lib/metrics/throughput.hpp"
 #include "lib/optim/optimizer.hpp"
+#include "lib/parallel/peer_memory.hpp"
 #include "lib/train/float8_measurements.hpp"
 #include "lib/train/from_job.hpp"
 #include "lib/train/report.hpp"
@@ -69,6 +70,7 @@ StepTiming time_step(const JobConfig& job, const ops::Device& device, World& wor
     if (!why_not.empty()) throw InputError(why_not);
   }
   MemoryMonitor memory(device.torch().index());
+  memory.count_outside_allocator(PeerMemory::allocated());
 
   const int64_t tokens = job.training.local_batch_size * job.training.seq_len;
   const int64_t vocab = plan.model.embedding.vocab_size;

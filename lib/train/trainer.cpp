@@ -18,6 +18,7 @@
 #include "lib/metrics/profiler.hpp"
 #include "lib/ops/matmul_plans.hpp"
 #include "lib/optim/optimizer.hpp"
+#include "lib/parallel/peer_memory.hpp"
 #include "lib/train/float8_measurements.hpp"
 #include "lib/train/from_job.hpp"
 #include "lib/train/report.hpp"
@@ -189,6 +190,7 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_, World& world_)
                           ": plain tensor parallel runs"));
     }
   }
+  memory.count_outside_allocator(PeerMemory::allocated());
   if (job.validation.enable) {
     const DataConfig data = on_rank(validation_data_config(job, model), mesh);
     validator.emplace(open_data(job, data, std::nullopt), data, job.validation.steps, step_program,
