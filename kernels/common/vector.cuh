@@ -45,6 +45,15 @@ __device__ void stay_packed(Vector<T>& vector) {
                  "+r"(vector.bits.w));
 }
 
+// An address in device memory, kept in registers: without it the compiler works out anew for every
+// vector of a row where the row starts.
+template <class T>
+__device__ T* computed_once(T* address) {
+  asm("" : "+l"(address));
+  __builtin_assume(__isGlobal(address));
+  return address;
+}
+
 __device__ inline void unpack(const Vector<float>& vector, float (&values)[4]) {
   values[0] = __uint_as_float(vector.bits.x);
   values[1] = __uint_as_float(vector.bits.y);
@@ -78,8 +87,7 @@ __device__ inline Vector<__nv_bfloat16> pack<__nv_bfloat16>(const float (&values
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const __nv_bfloat162 pair = __floats2bfloat162_rn(values[2 * i], values[2 * i + 1]);
-    words[i] = static_cast<uint32_t>(__bfloat16_as_ushort(pair.x)) |
-               static_cast<uint32_t>(__bfloat16_as_ushort(pair.y)) << 16;
+    words[i] = *reinterpret_cast<const uint32_t*>(&pair);
   }
   return {make_uint4(words[0], words[1], words[2], words[3])};
 }

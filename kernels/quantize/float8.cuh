@@ -19,14 +19,20 @@ __device__ inline uint32_t larger_word(uint32_t a, uint32_t b, __nv_bfloat16) {
   return __vmaxu2(a, b);
 }
 
-// maxima[i] = max(maxima[i], |values[i]|).
 template <class T>
-__device__ void include_magnitudes(Vector<T>& maxima, const Vector<T>& values) {
+__device__ Vector<T> magnitudes(const Vector<T>& values) {
   constexpr uint32_t kMask = kWithoutSigns<T>;
-  maxima.bits.x = larger_word(maxima.bits.x, values.bits.x & kMask, T{});
-  maxima.bits.y = larger_word(maxima.bits.y, values.bits.y & kMask, T{});
-  maxima.bits.z = larger_word(maxima.bits.z, values.bits.z & kMask, T{});
-  maxima.bits.w = larger_word(maxima.bits.w, values.bits.w & kMask, T{});
+  const uint4& bits = values.bits;
+  return {make_uint4(bits.x & kMask, bits.y & kMask, bits.z & kMask, bits.w & kMask)};
+}
+
+// maxima[i] = max(maxima[i], magnitudes[i]).
+template <class T>
+__device__ void include_magnitudes(Vector<T>& maxima, const Vector<T>& magnitudes) {
+  maxima.bits.x = larger_word(maxima.bits.x, magnitudes.bits.x, T{});
+  maxima.bits.y = larger_word(maxima.bits.y, magnitudes.bits.y, T{});
+  maxima.bits.z = larger_word(maxima.bits.z, magnitudes.bits.z, T{});
+  maxima.bits.w = larger_word(maxima.bits.w, magnitudes.bits.w, T{});
 }
 
 // The largest of a vector of maxima, as the bits of a float.
@@ -70,13 +76,24 @@ __device__ inline uint32_t e4m3_quad(float a, float b, float c, float d) {
   return e4m3_pair(a, b) | e4m3_pair(c, d) << 16;
 }
 
-// values * scale to device memory: 8 bytes for 8 bf16, 4 for 4 fp32.
+// vector * scale, exact where the scale is a power of two and the product a normal number.
+__device__ inline Vector<__nv_bfloat16> scaled(const Vector<__nv_bfloat16>& vector, float scale) {
+  const __nv_bfloat162 factors = __float2bfloat162_rn(scale);
+  Vector<__nv_bfloat16> result = vector;
+  for (uint32_t* word : {&result.bits.x, &result.bits.y, &result.bits.z, &result.bits.w}) {
+    const __nv_bfloat162 product =
+        __hmul2_rn(*reinterpret_cast<const __nv_bfloat162*>(word), factors);
+    *word = *reinterpret_cast<const uint32_t*>(&product);
+  }
+  return result;
+}
+
+// values * scale to device memory: 8 bytes for 8 bf16, 4 for 4 fp32. The scale is a power of two, 0
+// or NaN; subnormal products are zero in e4m3.
 __device__ inline void store_float8(uint8_t* address, const Vector<__nv_bfloat16>& vector,
                                     float scale) {
   float v[8];
-  unpack(vector, v);
-#pragma unroll
-  for (float& value : v) value *= scale;
+  unpack(scaled(vector, scale), v);
   asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(address)),
                "r"(e4m3_quad(v[0], v[1], v[2], v[3])), "r"(e4m3_quad(v[4], v[5], v[6], v[7]))
                : "memory");

@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxT
   __shared__ RowScratch sum_scratch, square_scratch, max_scratch;
   const int cols = static_cast<int>(p.cols);
   const float count = static_cast<float>(cols);
-  ColumnMaxima<T> columns;
+  RowCopyWriter<T> copy(p.out, p.cols, p.cols);
 
   RowPipeline<1> rows(stream, shared, filled);
   for (; rows.more(); rows.next()) {
@@ -86,15 +86,12 @@ __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxT
       p.mean[rows.row()] = mean;
       p.rstd[rows.row()] = rstd;
     }
-    const uint32_t amax = row_largest(largest(y), max_scratch);  // also ends the reads of the row
+    const uint32_t amax =
+        row_largest(copy.include(y), max_scratch);  // also ends the reads of the row
     rows.refill();
-    if (p.out.values == nullptr) continue;
-    const Float8Scale scale = float8_scale(amax);
-    store_float8(p.out.values + rows.row() * p.cols, y, scale.scale, cols);
-    if (threadIdx.x == 0) p.out.inverse_scales[rows.row()] = scale.inverse;
-    columns.include(y);
+    if (p.out.values) copy.store(rows.row(), y, float8_scale(amax));
   }
-  if (p.out.column_amax) columns.join(p.out.column_amax, shared, cols);
+  copy.finish(shared);
 }
 
 template <class T>

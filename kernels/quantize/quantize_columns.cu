@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(kAmaxThreads)
   if (column < p.cols) {
 #pragma unroll 8
     for (int64_t row = first_row + warp; row < last_row; row += kAmaxWarps) {
-      include_magnitudes(maxima, load_vector(p.x + row * p.stride + column));
+      include_magnitudes(maxima, magnitudes(load_vector(p.x + row * p.stride + column)));
     }
   }
   of_warps[warp][lane] = maxima.bits;

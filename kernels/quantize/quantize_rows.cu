@@ -19,21 +19,18 @@ __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxT
   extern __shared__ __align__(128) unsigned char shared[];
   __shared__ StageBarriers filled;
   __shared__ RowScratch scratch[2];
-  const int cols = static_cast<int>(p.cols);
-  ColumnMaxima<T> columns;
+  RowCopyWriter<T> copy(p.out, p.cols, p.cols);
 
   int turn = 0;
   RowPipeline<1> rows(stream, shared, filled);
   for (; rows.more(); rows.next(), turn ^= 1) {
     RowPart<T> x;
-    x.load(reinterpret_cast<const T*>(rows.wait()), cols);
-    const Float8Scale scale = float8_scale(row_largest(largest(x), scratch[turn]));
+    x.load(reinterpret_cast<const T*>(rows.wait()), static_cast<int>(p.cols));
+    const Float8Scale scale = float8_scale(row_largest(copy.include(x), scratch[turn]));
     rows.refill();
-    store_float8(p.out.values + rows.row() * p.cols, x, scale.scale, cols);
-    if (threadIdx.x == 0) p.out.inverse_scales[rows.row()] = scale.inverse;
-    columns.include(x);
+    copy.store(rows.row(), x, scale);
   }
-  if (p.out.column_amax) columns.join(p.out.column_amax, shared, cols);
+  copy.finish(shared);
 }
 
 // Rows that a block cannot hold: read twice, the second time from the L2 cache.
@@ -46,7 +43,8 @@ __global__ void __launch_bounds__(kMaxThreads) quantize_wide_rows_kernel(const Q
   const int64_t first = int64_t{threadIdx.x} * kWidth, step = int64_t{kMaxThreads} * kWidth;
   Vector<T> maxima = zero_vector<T>();
 #pragma unroll 4
-  for (int64_t i = first; i < p.cols; i += step) include_magnitudes(maxima, load_vector(x + i));
+  for (int64_t i = first; i < p.cols; i += step)
+    include_magnitudes(maxima, magnitudes(load_vector(x + i)));
   const Float8Scale scale = float8_scale(block_largest(largest(maxima), scratch));
   if (threadIdx.x == 0) p.out.inverse_scales[blockIdx.x] = scale.inverse;
 #pragma unroll 4

@@ -26,16 +26,16 @@ __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxT
   extern __shared__ __align__(128) unsigned char shared[];
   __shared__ RowScratch sum_scratch, max_scratch;
   const int cols = static_cast<int>(p.cols);
-  ColumnMaxima<T> columns;
+  RowCopyWriter<T> copy(p.out, p.cols, p.cols);
   RowPart<T> weight, next;
   weight.load(p.weight, cols);
   int64_t row = int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
   if (row >= groups) row = p.rows;  // the last block's groups may be too many
-  if (row < p.rows) next.load(p.x + row * p.cols, cols);
+  if (row < p.rows) next.load(computed_once(p.x + row * p.cols), cols);
 
   for (; row < p.rows; row += groups) {
     RowPart<T> y = next;
-    if (row + groups < p.rows) next.load(p.x + (row + groups) * p.cols, cols);
+    if (row + groups < p.rows) next.load(computed_once(p.x + (row + groups) * p.cols), cols);
     float sum_of_squares = 0.0f;
 #pragma unroll
     for (const Vector<T>& x : y.vectors) sum_of_squares = add_squares(sum_of_squares, x);
@@ -45,15 +45,10 @@ __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxT
     for (int k = 0; k < kVectorsPerThread; ++k) {
       y.vectors[k] = normalise(y.vectors[k], rstd, weight.vectors[k]);
     }
-    const Float8Scale scale = float8_scale(row_largest(largest(y), max_scratch));
-    store_float8(p.out.values + row * p.cols, y, scale.scale, cols);
-    if (threadIdx.x == 0) {
-      p.rstd[row] = rstd;
-      p.out.inverse_scales[row] = scale.inverse;
-    }
-    columns.include(y);
+    if (threadIdx.x == 0) p.rstd[row] = rstd;
+    copy.store(row, y, float8_scale(row_largest(copy.include(y), max_scratch)));
   }
-  if (p.out.column_amax) columns.join(p.out.column_amax, shared, cols);
+  copy.finish(shared);
 }
 
 template <class T>
@@ -65,7 +60,7 @@ __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxT
   __shared__ RowScratch sum_scratch, max_scratch;
   const RmsNormBackward<T>& norm = p.norm;
   const int cols = static_cast<int>(norm.cols);
-  ColumnMaxima<T> columns;
+  RowCopyWriter<T> copy(p.out, norm.cols, norm.cols);
   float dweight[kVectorsPerThread][kWidth] = {};
 
   RowPipeline<3> rows(stream, shared, filled);
@@ -99,13 +94,11 @@ __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxT
         gradient.vectors[k] = dx;
       }
     }
-    const Float8Scale scale = float8_scale(row_largest(largest(gradient), max_scratch));
+    const Float8Scale scale = float8_scale(row_largest(copy.include(gradient), max_scratch));
     rows.refill();
-    store_float8(p.out.values + rows.row() * norm.cols, gradient, scale.scale, cols);
-    if (threadIdx.x == 0) p.out.inverse_scales[rows.row()] = scale.inverse;
-    columns.include(gradient);
+    copy.store(rows.row(), gradient, scale);
   }
-  if (p.out.column_amax) columns.join(p.out.column_amax, shared, cols);
+  copy.finish(shared);
 
   const int64_t group = int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
   if (group >= stream.groups) return;

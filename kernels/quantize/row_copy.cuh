@@ -10,58 +10,67 @@
 
 namespace titan::kernels {
 
-// The amax of this thread's part, as the bits of a float.
+// What a row group gives to a row copy: `cols` columns of it, whose rows are `stride` apart, and
+// the largest magnitude so far in each column that this thread holds.
 template <class T>
-__device__ uint32_t largest(const RowPart<T>& row) {
-  Vector<T> maxima = zero_vector<T>();
-#pragma unroll
-  for (const Vector<T>& vector : row.vectors) include_magnitudes(maxima, vector);
-  return largest(maxima);
-}
+class RowCopyWriter {
+ public:
+  __device__ RowCopyWriter(const RowCopyOutput& out, int64_t cols, int64_t stride)
+      : out_(out), cols_(static_cast<int>(cols)), stride_(stride) {}
 
-template <class T>
-__device__ void store_float8(uint8_t* values, const RowPart<T>& row, float scale, int cols) {
-#pragma unroll
-  for (int k = 0; k < kVectorsPerThread; ++k) {
-    const int column = RowPart<T>::column(k);
-    if (column < cols) store_float8(values + column, row.vectors[k], scale);
-  }
-}
-
-// The largest magnitude so far in each column that this thread holds.
-template <class T>
-struct ColumnMaxima {
-  RowPart<T> maxima = {};
-
-  __device__ void include(const RowPart<T>& row) {
+  // Takes in the magnitudes of a row. Returns the largest that this thread holds, as the bits of a
+  // float.
+  __device__ uint32_t include(const RowPart<T>& row) {
+    Vector<T> of_row = zero_vector<T>();
 #pragma unroll
     for (int k = 0; k < kVectorsPerThread; ++k) {
-      include_magnitudes(maxima.vectors[k], row.vectors[k]);
+      const Vector<T> of_vector = magnitudes(row.vectors[k]);
+      include_magnitudes(of_row, of_vector);
+      include_magnitudes(column_maxima_.vectors[k], of_vector);
     }
+    return largest(of_row);
+  }
+
+  __device__ void store(int64_t index, const RowPart<T>& row, const Float8Scale& scale) const {
+    uint8_t* values = computed_once(out_.values + index * stride_);
+#pragma unroll
+    for (int k = 0; k < kVectorsPerThread; ++k) {
+      const int column = RowPart<T>::column(k);
+      if (column < cols_) store_float8(values + column, row.vectors[k], scale.scale);
+    }
+    if (threadIdx.x == 0) out_.inverse_scales[index] = scale.inverse;
   }
 
   // By all threads of the block, once its groups have read all else in `shared` (for each group
-  // cols values of T): joins the block's maxima to column_amax[cols], which starts as zeros.
-  __device__ void join(float* column_amax, unsigned char* shared, int cols) const {
+  // cols values of T): joins the block's maxima to column_amax, which starts as zeros.
+  __device__ void finish(unsigned char* shared) const {
+    if (out_.column_amax == nullptr) return;
     T* values = reinterpret_cast<T*>(shared);
     __syncthreads();
 #pragma unroll
     for (int k = 0; k < kVectorsPerThread; ++k) {
       const int column = RowPart<T>::column(k);
-      if (column < cols) {
-        *reinterpret_cast<uint4*>(values + threadIdx.y * cols + column) = maxima.vectors[k].bits;
+      if (column < cols_) {
+        *reinterpret_cast<uint4*>(values + threadIdx.y * cols_ + column) =
+            column_maxima_.vectors[k].bits;
       }
     }
     __syncthreads();
     const int thread = static_cast<int>(threadIdx.x + threadIdx.y * blockDim.x);
-    for (int i = thread; i < cols; i += static_cast<int>(blockDim.x * blockDim.y)) {
+    for (int i = thread; i < cols_; i += static_cast<int>(blockDim.x * blockDim.y)) {
       uint32_t largest = 0;
       for (unsigned group = 0; group < blockDim.y; ++group) {
-        largest = max(largest, float_bits(values[group * cols + i]));
+        largest = max(largest, float_bits(values[group * cols_ + i]));
       }
-      atomicMax(reinterpret_cast<unsigned*>(column_amax) + i, largest);
+      atomicMax(reinterpret_cast<unsigned*>(out_.column_amax) + i, largest);
     }
   }
+
+ private:
+  const RowCopyOutput out_;
+  const int cols_;
+  const int64_t stride_;
+  RowPart<T> column_maxima_ = {};
 };
 
 // Before a kernel that joins its column maxima.

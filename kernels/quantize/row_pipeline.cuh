@@ -125,20 +125,22 @@ struct RowPlan {
 };
 
 // At most `threads_per_multiprocessor` threads, as the kernel's registers allow, and two stages or
-// more where they fit.
+// more where they fit. Few rows are spread over all multiprocessors.
 template <int kSources>
 RowPlan plan_rows(const RowStream<kSources>& rows, int threads, int threads_per_multiprocessor) {
   constexpr int64_t kSharedBytes = 228 * 1024;  // of a Hopper multiprocessor
   constexpr int64_t kOverhead = 1024 + sizeof(StageBarriers) + 3 * sizeof(RowScratch);
+  const int64_t multiprocessors = multiprocessor_count();
+  const int64_t needed = (rows.rows + multiprocessors - 1) / multiprocessors;
+  const int most = std::clamp(threads_per_multiprocessor / threads, 1, max_row_groups(threads));
   RowPlan plan{.threads = threads};
-  for (int groups = std::clamp(threads_per_multiprocessor / threads, 1, max_row_groups(threads));
+  for (int groups = static_cast<int>(std::min<int64_t>(most, needed));
        groups > 0 && plan.stages < 2; --groups) {
     const int64_t stages = (kSharedBytes - kOverhead) / groups / rows.stage_bytes();
     plan.groups_per_block = groups;
     plan.stages = static_cast<int>(std::min<int64_t>(stages, kMaxStages));
   }
-  plan.groups =
-      std::min<int64_t>(rows.rows, int64_t{multiprocessor_count()} * plan.groups_per_block);
+  plan.groups = std::min(rows.rows, multiprocessors * plan.groups_per_block);
   return plan;
 }
 

@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(kMaxThreads)
   __shared__ StageBarriers filled;
   __shared__ RowScratch scratch[2];
   const int cols = static_cast<int>(p.cols);
-  ColumnMaxima<T> columns;
+  RowCopyWriter<T> copy(p.out, p.cols, p.cols);
 
   int turn = 0;
   RowPipeline<2> rows(stream, shared, filled);
@@ -47,13 +47,11 @@ __global__ void __launch_bounds__(kMaxThreads)
         store_vector(p.dx + rows.row() * p.cols + column, dx.vectors[k]);
       }
     }
-    const Float8Scale scale = float8_scale(row_largest(largest(dx), scratch[turn]));
+    const Float8Scale scale = float8_scale(row_largest(copy.include(dx), scratch[turn]));
     rows.refill();
-    store_float8(p.out.values + rows.row() * p.cols, dx, scale.scale, cols);
-    if (threadIdx.x == 0) p.out.inverse_scales[rows.row()] = scale.inverse;
-    columns.include(dx);
+    copy.store(rows.row(), dx, scale);
   }
-  if (p.out.column_amax) columns.join(p.out.column_amax, shared, cols);
+  copy.finish(shared);
 }
 
 }  // namespace

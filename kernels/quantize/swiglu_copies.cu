@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(kForwardMaxThreads)
   __shared__ StageBarriers filled;
   __shared__ RowScratch scratch[2];
   const int cols = static_cast<int>(p.cols);
-  ColumnMaxima<T> columns;
+  RowCopyWriter<T> copy(p.out, p.cols, p.cols);
 
   int turn = 0;
   RowPipeline<1> rows(stream, shared, filled);
@@ -39,13 +39,17 @@ __global__ void __launch_bounds__(kForwardMaxThreads)
       h.vectors[k] = column < cols ? swiglu(load_vector(gate + column), load_vector(up + column))
                                    : zero_vector<T>();
     }
-    const Float8Scale scale = float8_scale(row_largest(largest(h), scratch[turn]));
+    const Float8Scale scale = float8_scale(row_largest(copy.include(h), scratch[turn]));
     rows.refill();
-    store_float8(p.out.values + rows.row() * p.cols, h, scale.scale, cols);
-    if (threadIdx.x == 0) p.out.inverse_scales[rows.row()] = scale.inverse;
-    columns.include(h);
+    copy.store(rows.row(), h, scale);
   }
-  if (p.out.column_amax) columns.join(p.out.column_amax, shared, cols);
+  copy.finish(shared);
+}
+
+// The part of a copy from column `cols` on.
+__device__ RowCopyOutput right_half(const RowCopyOutput& out, int cols) {
+  return {out.values + cols, out.inverse_scales,
+          out.column_amax ? out.column_amax + cols : nullptr};
 }
 
 template <class T>
@@ -55,7 +59,8 @@ __global__ void __launch_bounds__(kBackwardMaxThreads)
   __shared__ StageBarriers filled;
   __shared__ RowScratch scratch[2];
   const int cols = static_cast<int>(p.swiglu.cols);
-  ColumnMaxima<T> gate_columns, up_columns;
+  RowCopyWriter<T> gate_copy(p.out, cols, 2 * cols),
+      up_copy(right_half(p.out, cols), cols, 2 * cols);
 
   int turn = 0;
   RowPipeline<2> rows(stream, shared, filled);
@@ -79,20 +84,14 @@ __global__ void __launch_bounds__(kBackwardMaxThreads)
         dups.vectors[k] = dup;
       }
     }
-    const uint32_t amax = max(largest(dgates), largest(dups));
+    const uint32_t amax = max(gate_copy.include(dgates), up_copy.include(dups));
     const Float8Scale scale = float8_scale(row_largest(amax, scratch[turn]));
     rows.refill();
-    uint8_t* values = p.out.values + rows.row() * 2 * p.swiglu.cols;
-    store_float8(values, dgates, scale.scale, cols);
-    store_float8(values + cols, dups, scale.scale, cols);
-    if (threadIdx.x == 0) p.out.inverse_scales[rows.row()] = scale.inverse;
-    gate_columns.include(dgates);
-    up_columns.include(dups);
+    gate_copy.store(rows.row(), dgates, scale);
+    up_copy.store(rows.row(), dups, scale);
   }
-  if (p.out.column_amax) {
-    gate_columns.join(p.out.column_amax, shared, cols);
-    up_columns.join(p.out.column_amax + cols, shared, cols);
-  }
+  gate_copy.finish(shared);
+  up_copy.finish(shared);
 }
 
 template <class T>

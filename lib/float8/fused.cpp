@@ -16,11 +16,6 @@
 namespace titan::float8 {
 namespace {
 
-RowCopy copy_rows(const at::Tensor& x, bool with_column_amax) {
-  if (with_column_amax) return quantize_rows_with_column_amax(x);
-  return {quantize_rows(x), {}};
-}
-
 #if TITAN_CUDA
 
 template <class T>
@@ -236,7 +231,8 @@ Float8Tensor swiglu_columns(const at::Tensor& gate_up, const at::Tensor& column_
 
 RowCopy swiglu_backward_(at::Tensor dh, at::Tensor gate_up, bool restore_h, bool with_column_amax) {
 #if TITAN_CUDA
-  if (ops::runs_kernels(gate_up)) return swiglu_backward_cuda(dh, gate_up, restore_h, with_column_amax);
+  if (ops::runs_kernels(gate_up))
+    return swiglu_backward_cuda(dh, gate_up, restore_h, with_column_amax);
 #endif
   static_cast<void>(restore_h);  // ops::swiglu_backward_ always does
   return unfused::swiglu_backward_(dh, gate_up, with_column_amax);

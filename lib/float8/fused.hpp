@@ -1,7 +1,6 @@
 // RMSNorm, SwiGLU and their backwards (lib/ops/rms_norm.hpp, swiglu.hpp) with the float8 copies of
 // what they produce. Bit for bit the op followed by the copy: values are rounded to their dtype
-// before the amax and the cast. Where `with_column_amax` is false, RowCopy::column_amax stays
-// undefined: recipes whose weight gradient is not in float8 need none.
+// before the amax and the cast. `with_column_amax` as for copy_rows().
 //
 // CUDA kernels on CUDA, the separate ops elsewhere. On CUDA tensors are contiguous, D and F
 // multiples of 16, T too for column copies. Enqueues on the current stream. Throws titan::Error for

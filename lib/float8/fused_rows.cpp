@@ -1,23 +1,13 @@
 // Rows of the op table for the ops that produce and copy at once.
-#include <ATen/ATen.h>
-
-#include "lib/base/error.hpp"
 #include "lib/float8/fused.hpp"
 #include "lib/float8/op_table.hpp"
+#include "lib/float8/table_rows.hpp"
 #include "lib/ops/rms_norm.hpp"
 
 namespace titan::float8 {
 namespace {
 
-using ops::OpCase;
-using ops::Tensors;
-
 constexpr double kEps = 1e-5;
-
-struct Size {
-  int64_t rows, cols;
-  bool timed = false;
-};
 
 // A part of a warp, one warp and a part, many rows of each, odd counts of tiles, wide rows; then
 // the 8B model's.
@@ -26,31 +16,8 @@ const Size kNormSizes[] = {{16, 16},    {48, 272},   {2320, 96},         {1200, 
 const Size kSwigluSizes[] = {{16, 16},    {48, 272},    {2320, 96},  {320, 3584},
                              {160, 8192}, {144, 14336}, {32, 28672}, {16384, 14336, true}};
 
-// bytes: for each bf16 value of [rows, cols].
-template <class Sizes, class Inputs>
-std::vector<OpCase> cases(const Sizes& sizes, const char* width, double bytes,
-                          const Inputs& inputs) {
-  std::vector<OpCase> result;
-  for (const Size& size : sizes) {
-    result.push_back({.shape = concat("T ", size.rows, ", ", width, " ", size.cols),
-                      .inputs = [=](at::Device device,
-                                    at::ScalarType dtype) { return inputs(size, device, dtype); },
-                      .bytes = bytes * static_cast<double>(size.rows * size.cols),
-                      .timed = size.timed});
-  }
-  return result;
-}
-
 at::Tensor values(const Size& size, at::Device device, at::ScalarType dtype) {
-  at::Tensor x = at::randn({size.rows, size.cols}, device).to(dtype);
-  if (size.timed) return x;
-  // Rows of zeros, of subnormal and of huge values, NaN and infinity.
-  x[1].zero_();
-  x[2].mul_(1e-38);
-  x[3].mul_(1e30);
-  x[4][5] = NAN;
-  x[5][6] = INFINITY;
-  return x;
+  return with_hostile_rows(at::randn({size.rows, size.cols}, device).to(dtype), size, 1e30);
 }
 
 // x, weight, rstd, column amax of y.
@@ -80,19 +47,6 @@ Tensors swiglu_inputs(const Size& size, at::Device device, at::ScalarType dtype)
 Tensors swiglu_column_inputs(const Size& size, at::Device device, at::ScalarType dtype) {
   const at::Tensor gate_up = swiglu_inputs(size, device, dtype)[0];
   return {gate_up, unfused::swiglu(gate_up, true).column_amax};
-}
-
-Tensors tensors(const Float8Tensor& copy) { return {copy.values, copy.inverse_scales}; }
-
-Tensors tensors(const RowCopy& copy) {
-  Tensors result = tensors(copy.row);
-  if (copy.column_amax.defined()) result.push_back(copy.column_amax);
-  return result;
-}
-
-Tensors operator+(Tensors a, const Tensors& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
 }
 
 template <class Op>
@@ -148,31 +102,31 @@ void fused_rows_of_table(std::vector<ops::Op>& table) {
     table.push_back({.name = "quantize_rms_norm" + recipe,
                      .fused = norm(rms_norm, rowwise),
                      .reference = norm(unfused::rms_norm, rowwise),
-                     .cases = cases(kNormSizes, "D", 3, norm_inputs)});
+                     .cases = cases(kNormSizes, 'T', 'D', 3, norm_inputs)});
     table.push_back({.name = "quantize_rms_norm_backward" + recipe,
                      .fused = norm_backward(rms_norm_backward, rowwise),
                      .reference = norm_backward(unfused::rms_norm_backward, rowwise),
-                     .cases = cases(kNormSizes, "D", rowwise ? 9 : 11, norm_backward_inputs)});
+                     .cases = cases(kNormSizes, 'T', 'D', rowwise ? 9 : 11, norm_backward_inputs)});
     table.push_back({.name = "quantize_swiglu" + recipe,
                      .fused = swiglu_forward(swiglu, rowwise),
                      .reference = swiglu_forward(unfused::swiglu, rowwise),
-                     .cases = cases(kSwigluSizes, "F", 5, swiglu_inputs)});
+                     .cases = cases(kSwigluSizes, 'T', 'F', 5, swiglu_inputs)});
     table.push_back(
         {.name = "quantize_swiglu_backward" + recipe,
          .fused = [=](const Tensors& in) { return swiglu_backward(in, true, rowwise); },
          .reference = [=](const Tensors& in) { return swiglu_backward(in, false, rowwise); },
          .timed_run = [=](const Tensors& in) { swiglu_backward_(in[1], in[0], !rowwise, rowwise); },
-         .cases = cases(kSwigluSizes, "F", rowwise ? 12 : 14, swiglu_inputs),
+         .cases = cases(kSwigluSizes, 'T', 'F', rowwise ? 12 : 14, swiglu_inputs),
          .restored = {0, 1}});
   }
   table.push_back({.name = "quantize_rms_norm_columns",
                    .fused = norm_columns(rms_norm_columns),
                    .reference = norm_columns(unfused::rms_norm_columns),
-                   .cases = cases(kNormSizes, "D", 3, norm_inputs)});
+                   .cases = cases(kNormSizes, 'T', 'D', 3, norm_inputs)});
   table.push_back({.name = "quantize_swiglu_columns",
                    .fused = columns_of_swiglu(swiglu_columns),
                    .reference = columns_of_swiglu(unfused::swiglu_columns),
-                   .cases = cases(kSwigluSizes, "F", 5, swiglu_column_inputs)});
+                   .cases = cases(kSwigluSizes, 'T', 'F', 5, swiglu_column_inputs)});
 }
 
 }  // namespace titan::float8

@@ -13,22 +13,6 @@
 #endif
 
 namespace titan::float8 {
-namespace {
-
-RowCopy copy_rows(const at::Tensor& x, WithCopy with_copy) {
-  switch (with_copy) {
-    case WithCopy::kNone:
-      return {};
-    case WithCopy::kRow:
-      return {quantize_rows(x), {}};
-    case WithCopy::kRowAndColumnAmax:
-      return quantize_rows_with_column_amax(x);
-  }
-  throw Error("unknown copy");
-}
-
-}  // namespace
-
 namespace reference {
 namespace {
 
@@ -43,12 +27,19 @@ at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& mean, const at::Ten
   return normalised(x, mean, rstd).to(x.scalar_type());
 }
 
-LayerNormResult layer_norm(const at::Tensor& x, double eps, bool with_y, WithCopy with_copy) {
+LayerNormResult layer_norm(const at::Tensor& x, double eps) {
   const at::Tensor wide = x.to(ops::compute_type(x));
   const at::Tensor mean = wide.mean(1);
   const at::Tensor rstd = ((wide - mean.unsqueeze(1)).square().mean(1) + eps).rsqrt();
-  const at::Tensor y = layer_norm(x, mean, rstd);
-  return {with_y ? y : at::Tensor(), copy_rows(y, with_copy), mean, rstd};
+  return {layer_norm(x, mean, rstd), {}, mean, rstd};
+}
+
+LayerNormResult layer_norm_copy(const at::Tensor& x, double eps, bool with_y,
+                                bool with_column_amax) {
+  LayerNormResult result = layer_norm(x, eps);
+  result.copy = copy_rows(result.y, with_column_amax);
+  if (!with_y) result.y.reset();
+  return result;
 }
 
 at::Tensor layer_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& mean,
@@ -58,10 +49,10 @@ at::Tensor layer_norm_backward(const at::Tensor& dy, const at::Tensor& x, const 
   return (rstd.unsqueeze(1) * centred).to(x.scalar_type());
 }
 
-SigmoidGradient sigmoid_backward(const at::Tensor& dy, const at::Tensor& y, WithCopy with_copy) {
+SigmoidGradient sigmoid_backward(const at::Tensor& dy, const at::Tensor& y, bool with_column_amax) {
   const at::Tensor wide = y.to(ops::compute_type(y));
   const at::Tensor dx = (dy.to(wide.scalar_type()) * (1 - wide) * wide).to(dy.scalar_type());
-  return {dx, copy_rows(dx, with_copy)};
+  return {dx, copy_rows(dx, with_column_amax)};
 }
 
 }  // namespace reference
@@ -88,23 +79,19 @@ void check_statistics(const char* op, const at::Tensor& x, const at::Tensor& mea
   check_fp32(op, "rstd", rstd, x.size(0));
 }
 
-RowCopy allocate_copy(const at::Tensor& x, WithCopy with_copy) {
-  if (with_copy == WithCopy::kNone) return {};
-  return allocate_row_copy(x, x.size(0), x.size(1), with_copy == WithCopy::kRowAndColumnAmax);
-}
-
 // Null where there is no copy.
 kernels::RowCopyOutput output_or_none(const RowCopy& copy) {
   return copy.row.defined() ? output(copy) : kernels::RowCopyOutput{nullptr, nullptr, nullptr};
 }
 
-LayerNormResult layer_norm_cuda(const at::Tensor& x, double eps, bool with_y, WithCopy with_copy) {
-  LayerNormResult result;
+// `wanted`: y and the copy, each where it is to be written.
+LayerNormResult layer_norm_cuda(const at::Tensor& x, double eps, LayerNormResult wanted) {
+  LayerNormResult result = std::move(wanted);
   ops::for_element_type("layer_norm", x, [&]<class T>() {
     check_matrix<T>("layer_norm", "x", x, x, kernels::kLayerNormMaxCols<T>);
     const at::Tensor statistics = at::empty({2, x.size(0)}, x.options().dtype(at::kFloat));
-    result = {with_y ? at::empty_like(x) : at::Tensor(), allocate_copy(x, with_copy), statistics[0],
-              statistics[1]};
+    result.mean = statistics[0];
+    result.rstd = statistics[1];
     kernels::layer_norm_rows<T>({.x = ops::elements<const T>(x),
                                  .y = ops::elements<T>(result.y),
                                  .mean = ops::elements<float>(result.mean),
@@ -160,18 +147,18 @@ at::Tensor layer_norm_backward_cuda(const at::Tensor& dy, const at::Tensor& x,
 }
 
 SigmoidGradient sigmoid_backward_cuda(const at::Tensor& dy, const at::Tensor& y,
-                                      WithCopy with_copy) {
+                                      bool with_column_amax) {
   constexpr const char* kOp = "sigmoid_backward copy";
   SigmoidGradient result;
   ops::for_element_type(kOp, y, [&]<class T>() {
-    if (with_copy == WithCopy::kNone || y.size(1) > kernels::kSigmoidBackwardRowsMaxCols<T>) {
+    if (y.size(1) > kernels::kSigmoidBackwardRowsMaxCols<T>) {
       const at::Tensor dx = at::sigmoid_backward(dy, y);
-      result = {dx, copy_rows(dx, with_copy)};
+      result = {dx, copy_rows(dx, with_column_amax)};
       return;
     }
     check_matrix<T>(kOp, "y", y, y, kernels::kSigmoidBackwardRowsMaxCols<T>);
     check_matrix<T>(kOp, "dy", dy, y, kernels::kSigmoidBackwardRowsMaxCols<T>);
-    result = {at::empty_like(y), allocate_copy(y, with_copy)};
+    result = {at::empty_like(y), allocate_row_copy(y, y.size(0), y.size(1), with_column_amax)};
     kernels::sigmoid_backward_rows<T>({.dy = ops::elements<const T>(dy),
                                        .y = ops::elements<const T>(y),
                                        .dx = ops::elements<T>(result.dx),
@@ -187,11 +174,25 @@ SigmoidGradient sigmoid_backward_cuda(const at::Tensor& dy, const at::Tensor& y,
 
 #endif
 
-LayerNormResult layer_norm(const at::Tensor& x, double eps, bool with_y, WithCopy with_copy) {
+LayerNormResult layer_norm(const at::Tensor& x, double eps) {
 #if TITAN_CUDA
-  if (ops::runs_kernels(x)) return layer_norm_cuda(x, eps, with_y, with_copy);
+  if (ops::runs_kernels(x)) return layer_norm_cuda(x, eps, {at::empty_like(x), {}, {}, {}});
 #endif
-  return reference::layer_norm(x, eps, with_y, with_copy);
+  return reference::layer_norm(x, eps);
+}
+
+LayerNormResult layer_norm_copy(const at::Tensor& x, double eps, bool with_y,
+                                bool with_column_amax) {
+#if TITAN_CUDA
+  if (ops::runs_kernels(x)) {
+    return layer_norm_cuda(x, eps,
+                           {with_y ? at::empty_like(x) : at::Tensor(),
+                            allocate_row_copy(x, x.size(0), x.size(1), with_column_amax),
+                            {},
+                            {}});
+  }
+#endif
+  return reference::layer_norm_copy(x, eps, with_y, with_column_amax);
 }
 
 Float8Tensor layer_norm_columns(const at::Tensor& x, const at::Tensor& mean, const at::Tensor& rstd,
@@ -210,11 +211,11 @@ at::Tensor layer_norm_backward(const at::Tensor& dy, const at::Tensor& x, const 
   return reference::layer_norm_backward(dy, x, mean, rstd);
 }
 
-SigmoidGradient sigmoid_backward(const at::Tensor& dy, const at::Tensor& y, WithCopy with_copy) {
+SigmoidGradient sigmoid_backward(const at::Tensor& dy, const at::Tensor& y, bool with_column_amax) {
 #if TITAN_CUDA
-  if (ops::runs_kernels(y)) return sigmoid_backward_cuda(dy, y, with_copy);
+  if (ops::runs_kernels(y)) return sigmoid_backward_cuda(dy, y, with_column_amax);
 #endif
-  return reference::sigmoid_backward(dy, y, with_copy);
+  return reference::sigmoid_backward(dy, y, with_column_amax);
 }
 
 }  // namespace titan::float8

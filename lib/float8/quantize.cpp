@@ -129,6 +129,11 @@ RowCopy quantize_rows_with_column_amax(const at::Tensor& x) {
   return {reference::quantize_rows(x), reference::column_amax(x)};
 }
 
+RowCopy copy_rows(const at::Tensor& x, bool with_column_amax) {
+  if (with_column_amax) return quantize_rows_with_column_amax(x);
+  return {quantize_rows(x), {}};
+}
+
 Float8Tensor quantize_columns(const at::Tensor& x) {
   return quantize_columns(x, column_amax_of(x));
 }

@@ -23,6 +23,9 @@ struct RowCopy {
   at::Tensor column_amax;  // fp32 [K], the largest |x| of each column; NaN if one is NaN
 };
 RowCopy quantize_rows_with_column_amax(const at::Tensor& x);
+// Without `with_column_amax`, RowCopy::column_amax stays undefined: recipes whose weight gradient
+// is not in float8 need none.
+RowCopy copy_rows(const at::Tensor& x, bool with_column_amax);
 
 // Reads x twice, or once with the amax that a RowCopy of the same values gave.
 Float8Tensor quantize_columns(const at::Tensor& x);

@@ -1,23 +1,11 @@
 // Rows of the op table for the copies of bare matrices.
-#include <ATen/ATen.h>
-
-#include <cmath>
 #include <limits>
 
-#include "lib/base/error.hpp"
 #include "lib/float8/op_table.hpp"
-#include "lib/float8/quantize.hpp"
+#include "lib/float8/table_rows.hpp"
 
 namespace titan::float8 {
 namespace {
-
-using ops::OpCase;
-using ops::Tensors;
-
-struct Size {
-  int64_t rows, cols;
-  bool timed = false;
-};
 
 // One group of 16; parts of tiles and of warps; more rows than blocks stay; one row's limit of a
 // block in fp32 and past it, and past it in bf16; then work A's activations, gradients and weights.
@@ -33,8 +21,6 @@ const Size kSizes[] = {{16, 16},
                        {16384, 14336, true},
                        {16384, 28672, true},
                        {28672, 4096, true}};
-
-std::string shape(const Size& size) { return concat("M ", size.rows, ", K ", size.cols); }
 
 // Every kind of value that a cast can meet, in rows and columns of their own and mixed.
 at::Tensor special_values(at::Device device, at::ScalarType dtype) {
@@ -63,17 +49,11 @@ at::Tensor special_values(at::Device device, at::ScalarType dtype) {
 }
 
 // bytes: for each bf16 value of x.
-std::vector<OpCase> cases(double bytes) {
-  std::vector<OpCase> result;
-  for (const Size& size : kSizes) {
-    result.push_back({.shape = shape(size),
-                      .inputs =
-                          [=](at::Device device, at::ScalarType dtype) {
-                            return Tensors{at::randn({size.rows, size.cols}, device).to(dtype)};
-                          },
-                      .bytes = bytes * static_cast<double>(size.rows * size.cols),
-                      .timed = size.timed});
-  }
+std::vector<OpCase> matrix_cases(double bytes) {
+  std::vector<OpCase> result =
+      cases(kSizes, 'M', 'K', bytes, [](const Size& size, at::Device device, at::ScalarType dtype) {
+        return Tensors{at::randn({size.rows, size.cols}, device).to(dtype)};
+      });
   result.push_back(
       {.shape = "special values", .inputs = [](at::Device device, at::ScalarType dtype) {
          return Tensors{special_values(device, dtype)};
@@ -97,15 +77,6 @@ std::vector<OpCase> with_column_amax(std::vector<OpCase> cases) {
   return cases;
 }
 
-Tensors tensors(const Float8Tensor& copy) { return {copy.values, copy.inverse_scales}; }
-Tensors tensors(const RowCopy& copy) {
-  return {copy.row.values, copy.row.inverse_scales, copy.column_amax};
-}
-Tensors tensors(const Float8Copies& copies) {
-  return {copies.row.values, copies.row.inverse_scales, copies.column.values,
-          copies.column.inverse_scales};
-}
-
 at::Tensor tensor_amax(const at::Tensor& x) {
   return x.abs().amax().to(at::kFloat).expand({x.size(1)});
 }
@@ -122,32 +93,32 @@ void quantize_rows_of_table(std::vector<ops::Op>& table) {
       {.name = "quantize_rows",
        .fused = of_matrix([](const at::Tensor& x) { return quantize_rows(x); }),
        .reference = of_matrix([](const at::Tensor& x) { return reference::quantize_rows(x); }),
-       .cases = cases(3)});
+       .cases = matrix_cases(3)});
   table.push_back(
       {.name = "quantize_rows_with_column_amax",
        .fused = of_matrix([](const at::Tensor& x) { return quantize_rows_with_column_amax(x); }),
        .reference = of_matrix([](const at::Tensor& x) {
          return RowCopy{reference::quantize_rows(x), reference::column_amax(x)};
        }),
-       .cases = cases(3)});
+       .cases = matrix_cases(3)});
   table.push_back({.name = "quantize_columns",
                    .fused = of_matrix([](const at::Tensor& x) { return quantize_columns(x); }),
                    .reference = of_matrix([](const at::Tensor& x) {
                      return reference::quantize_columns(x, reference::column_amax(x));
                    }),
-                   .cases = cases(5)});
+                   .cases = matrix_cases(5)});
   table.push_back(
       {.name = "quantize_columns_known_amax",
        .fused = [](const Tensors& in) { return tensors(quantize_columns(in[0], in[1])); },
        .reference =
            [](const Tensors& in) { return tensors(reference::quantize_columns(in[0], in[1])); },
-       .cases = with_column_amax(cases(3))});
+       .cases = with_column_amax(matrix_cases(3))});
   table.push_back(
       {.name = "quantize_columns_by_tensor",
        .fused = of_matrix([](const at::Tensor& x) { return quantize_columns_by_tensor(x); }),
        .reference = of_matrix(
            [](const at::Tensor& x) { return reference::quantize_columns(x, tensor_amax(x)); }),
-       .cases = cases(5)});
+       .cases = matrix_cases(5)});
   table.push_back(
       {.name = "quantize_rows_and_columns",
        .fused = of_matrix([](const at::Tensor& x) { return quantize_rows_and_columns(x); }),
@@ -155,7 +126,7 @@ void quantize_rows_of_table(std::vector<ops::Op>& table) {
          return Float8Copies{reference::quantize_rows(x),
                              reference::quantize_columns(x, reference::column_amax(x))};
        }),
-       .cases = cases(6)});
+       .cases = matrix_cases(6)});
   table.push_back({.name = "quantize_rows_and_columns_by_tensor",
                    .fused = of_matrix([](const at::Tensor& x) {
                      return quantize_rows_and_columns(x, ColumnScales::kPerTensor);
@@ -164,7 +135,7 @@ void quantize_rows_of_table(std::vector<ops::Op>& table) {
                      return Float8Copies{reference::quantize_rows(x),
                                          reference::quantize_columns(x, tensor_amax(x))};
                    }),
-                   .cases = cases(6)});
+                   .cases = matrix_cases(6)});
 }
 
 }  // namespace titan::float8

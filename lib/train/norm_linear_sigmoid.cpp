@@ -9,8 +9,6 @@
 namespace titan {
 namespace {
 
-using float8::WithCopy;
-
 constexpr double kEps = 1e-5;
 
 std::vector<Unit> declare(const LinearSize& size, std::optional<Float8Recipe> recipe) {
@@ -24,11 +22,6 @@ std::vector<Unit> declare(const LinearSize& size, std::optional<Float8Recipe> re
       .float8 = recipe};
   unit.parameters.push_back(declare_linears({{linear}}, "layers.0."));
   return {unit};
-}
-
-WithCopy copy_for(std::optional<Float8Recipe> recipe) {
-  if (!recipe) return WithCopy::kNone;
-  return *recipe == Float8Recipe::kRowwise ? WithCopy::kRowAndColumnAmax : WithCopy::kRow;
 }
 
 }  // namespace
@@ -46,15 +39,19 @@ NormLinearSigmoid::Result NormLinearSigmoid::forward_backward(const at::Tensor& 
   const StepContext context{.device = device_, .batch = 1, .seq_len = size_.m, .rope_table = {}};
   sharder_.mark_copies_stale();
   const Weight& weight = sharder_.weights(0)[0];
-  const WithCopy with_copy = copy_for(weight.runs.front().recipe);
+  const bool float8_forward = reads_only_copies(weight);
   const bool float8_wgrad = wgrad_reads_only_copies(weight);
 
-  float8::LayerNormResult norm = float8::layer_norm(x, kEps, /*with_y=*/!float8_wgrad, with_copy);
+  float8::LayerNormResult norm =
+      float8_forward ? float8::layer_norm_copy(x, kEps, /*with_y=*/!float8_wgrad, float8_wgrad)
+                     : float8::layer_norm(x, kEps);
   const at::Tensor y =
       linear_forward(context, weight, {norm.y, norm.copy, x.scalar_type()}).sigmoid_();
   norm.copy.row.reset();  // as in training, backward finds the column amax alone
 
-  const auto [dlinear, copy] = float8::sigmoid_backward(dy, y, with_copy);
+  const auto [dlinear, copy] = float8_forward
+                                   ? float8::sigmoid_backward(dy, y, float8_wgrad)
+                                   : float8::SigmoidGradient{at::sigmoid_backward(dy, y), {}};
   const LinearGradient gradient = linear_gradient(weight, dlinear, copy);
   const at::Tensor dnormed = linear_backward_input(context, weight, gradient);
   WgradInput input{norm.y, {}};
