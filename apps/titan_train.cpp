@@ -2,12 +2,13 @@
 //   0 done (also after SIGTERM), 1 failed while running, 2 bad configuration, arguments or inputs
 //   found before the first step, 128 + n killed by signal n.
 #include <c10/util/Exception.h>
-#include <gloo/common/error.h>
 
-#include <chrono>
+#include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <iostream>
 #include <thread>
 
@@ -22,6 +23,7 @@
 #include "lib/config/help.hpp"
 #include "lib/parallel/error_file.hpp"
 #include "lib/parallel/launch.hpp"
+#include "lib/parallel/peer_error.hpp"
 #include "lib/parallel/world.hpp"
 #include "lib/train/device_choice.hpp"
 #include "lib/train/from_job.hpp"
@@ -33,6 +35,7 @@ namespace titan {
 namespace {
 
 constexpr int kDone = 0, kFailed = 1, kBadInput = 2;
+constexpr const char* kFlightRecord = "TORCH_FR_DUMP_TEMP_FILE";
 
 // Before any thread starts: setenv races with getenv elsewhere.
 void set_environment() {
@@ -49,8 +52,87 @@ void set_watchdog(const JobConfig& job) {
   if (job.comm.trace_buf_size == 0) return;
   const auto folder = std::filesystem::path(job.job.dump_folder) / job.comm.save_traces_folder;
   std::filesystem::create_directories(folder);
-  setenv("TORCH_FR_DUMP_TEMP_FILE", (folder / job.comm.save_traces_file_prefix).c_str(), 1);
+  setenv(kFlightRecord, (folder / job.comm.save_traces_file_prefix).c_str(), 1);
 }
+
+// ---- The end of the process ----
+
+[[noreturn]] void end_process(int status) {
+  log::flush();
+  std::cout.flush();
+  // Static objects of CUDA libraries must not outlive the driver: leave without their destructors.
+  std::_Exit(status);
+}
+
+struct Failure {
+  EndReason reason;
+  bool of_another_rank = false;
+};
+
+// Of the exception that is being handled.
+Failure current_failure() {
+  try {
+    throw;
+  } catch (const InputError& error) {
+    return {{kBadInput, error.what()}};
+  } catch (const PeerError& error) {
+    return {{kFailed, error.what()}, true};
+  } catch (const c10::DistError& error) {  // NCCL's
+    return {{kFailed, error.what_without_backtrace()}, true};
+  } catch (const c10::Error& error) {
+    return {{kFailed, error.what_without_backtrace()}};
+  } catch (const std::exception& error) {
+    return {{kFailed, error.what()}};
+  } catch (...) {
+    return {{kFailed, "ended by what is no exception"}};
+  }
+}
+
+const auto process_start = std::filesystem::file_time_type::clock::now();
+
+// Names what NCCL's flight recorder has written, if it has.
+std::string flight_record(int64_t rank) {
+  const char* prefix = std::getenv(kFlightRecord);
+  if (prefix == nullptr) return "";
+  const std::string file = concat(prefix, rank);
+  std::error_code none;
+  const auto written = std::filesystem::last_write_time(file, none);
+  if (none || written < process_start) return "";
+  return concat("\nthe flight recorder's dump: ", file, " (torchfrtrace reads those of all ranks)");
+}
+
+// Says on stderr, in torchrun's summary and to the other ranks what went wrong, and ends the
+// process. Called while that is being handled.
+[[noreturn]] void fail(World* world) {
+  static std::atomic_flag failing;
+  if (failing.test_and_set()) std::this_thread::sleep_for(std::chrono::hours(1));  // first counts
+  std::signal(SIGTERM, SIG_DFL);  // there is nothing left to save
+  Failure failure = current_failure();
+  std::string text = failure.reason.text;
+  if (world != nullptr && world->size() > 1) {
+    const int64_t rank = world->rank();
+    if (failure.of_another_rank) failure.reason = world->ask_end_reason(text);
+    text = concat("rank ", rank, failure.of_another_rank ? " ends, since " : ": ",
+                  failure.reason.text, flight_record(rank));
+  }
+  std::cerr << concat("titan-train: ", text, "\n");  // at once: ranks share it
+  write_error_file(std::getenv("TORCHELASTIC_ERROR_FILE"), text);
+  if (world != nullptr) {
+    if (!failure.of_another_rank) world->leave_end_reason(failure.reason);
+    world->let_others_ask();
+  }
+  end_process(failure.reason.status);
+}
+
+std::atomic<World*> current_world = nullptr;
+
+// Exceptions in threads that are not ours end here, such as those of NCCL's watchdog.
+[[noreturn]] void on_terminate() {
+  if (!std::current_exception()) std::abort();
+  fail(current_world);
+}
+
+// ---- What the process does ----
 
 // Rank 0 tells what happens, and those of a host that LOG_RANK names ("0,3"), which train.sh sets;
 // all ranks tell what is wrong.
@@ -91,6 +173,15 @@ int dry_run(const config::CommandLine& command, const MeshShape& mesh) {
   return kDone;
 }
 
+void train(Trainer& trainer) {
+  try {
+    trainer.run();
+  } catch (const InputError& error) {
+    if (!trainer.started()) throw;
+    throw Error(error.what());  // bad data met while running is a failure of the run
+  }
+}
+
 int train(const config::CommandLine& command, const Launch& launch) {
   JobConfig job = command.config;
   for (const std::string& note : command.notes) log::info(note);
@@ -101,16 +192,17 @@ int train(const config::CommandLine& command, const Launch& launch) {
   ops::Device device = choose_device(job, launch);  // what it refuses leaves nothing behind
   if (launch.world_size > 1 && device.is_cuda()) set_watchdog(job);
   World world(launch, device, std::chrono::seconds(job.comm.init_timeout_seconds));
-  require_equal_jobs(job, world);
-  if (launch.rank == 0) save_config(job);
-  find_tokenizer(job.model.hf_assets_path);
-  Trainer trainer(job, std::move(device), world);
+  current_world = &world;
   try {
-    trainer.run();
-  } catch (const InputError& error) {
-    if (!trainer.started()) throw;
-    throw Error(error.what());  // bad data met while running is a failure of the run
+    require_equal_jobs(job, world);
+    if (launch.rank == 0) save_config(job);
+    find_tokenizer(job.model.hf_assets_path);
+    Trainer trainer(job, std::move(device), world);
+    train(trainer);
+  } catch (...) {
+    fail(&world);
   }
+  current_world = nullptr;
   return kDone;
 }
 
@@ -146,63 +238,15 @@ int run(const config::CommandLine& command) {
   return train(command, launch);
 }
 
-// Says on stderr, and in torchrun's summary, what went wrong. Called while that is being handled;
-// returns the exit status.
-int report_failure() {
-  int status = kFailed;
-  bool lost_contact = false;  // what the other ranks see when one ends
-  std::string message = "ended by what is no exception";
-  try {
-    throw;
-  } catch (const InputError& error) {
-    status = kBadInput;
-    message = error.what();
-  } catch (const c10::DistError& error) {
-    lost_contact = true;
-    message = error.what_without_backtrace();
-  } catch (const gloo::Exception& error) {
-    lost_contact = true;
-    message = error.what();
-  } catch (const c10::Error& error) {
-    message = error.what_without_backtrace();
-  } catch (const std::exception& error) {
-    message = error.what();
-  } catch (...) {
-  }
-  if (lost_contact) {
-    message = "lost contact with other ranks; one that failed before says why: " + message;
-  }
-  std::cerr << concat("titan-train: ", message, "\n");  // at once: ranks share it
-  // The first reason is the one with the earliest time, and torchrun knows whole seconds.
-  if (lost_contact) std::this_thread::sleep_for(std::chrono::seconds(2));
-  write_error_file(std::getenv("TORCHELASTIC_ERROR_FILE"), message);
-  return status;
-}
-
-int run(int argc, char** argv) {
-  try {
-    return run(config::parse_command_line(argc, argv));
-  } catch (...) {
-    return report_failure();
-  }
-}
-
-// Exceptions in threads that are not ours end here, such as those of NCCL's watchdog.
-[[noreturn]] void on_terminate() {
-  if (!std::current_exception()) std::abort();
-  report_failure();
-  std::_Exit(kFailed);
-}
-
 }  // namespace
 }  // namespace titan
 
 int main(int argc, char** argv) {
   std::set_terminate(titan::on_terminate);
   titan::set_environment();
-  const int status = titan::run(argc, argv);
-  titan::log::flush();
-  std::cout.flush();
-  // Static objects of CUDA libraries must not outlive the driver: leave without their destructors.
-  std::_Exit(status);
+  try {
+    titan::end_process(titan::run(titan::config::parse_command_line(argc, argv)));
+  } catch (...) {
+    titan::fail(nullptr);
+  }
 }

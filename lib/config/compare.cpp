@@ -27,9 +27,9 @@ void flatten(const Json& table, const std::string& prefix, Values& values) {
   }
 }
 
-Values read_job(const std::string& job, std::size_t rank) {
-  const Json table = Json::parse(job, nullptr, /*allow_exceptions=*/false);
-  TITAN_CHECK(table.is_object(), "the job of rank ", rank, " did not arrive whole");
+Values read(const std::string& text, std::size_t rank) {
+  const Json table = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  TITAN_CHECK(table.is_object(), "what rank ", rank, " was given did not arrive whole");
   Values values;
   flatten(table, "", values);
   values.erase("job.config_file");
@@ -61,38 +61,40 @@ std::string describe(const std::map<std::string, Ranks>& ranks_by_value) {
 
 }  // namespace
 
-std::string describe_differences(std::span<const std::string> jobs) {
-  std::map<std::string, Ranks> ranks_by_job;  // most ranks have the same text: read once
-  for (std::size_t rank = 0; rank < jobs.size(); ++rank) ranks_by_job[jobs[rank]].push_back(rank);
-
-  std::map<std::string, std::map<std::string, Ranks>> options;  // option to value to ranks
-  std::vector<std::pair<Values, Ranks>> read;
-  for (const auto& [job, ranks] : ranks_by_job) {
-    read.emplace_back(read_job(job, ranks.front()), ranks);
-    for (const auto& [option, value] : read.back().first) options[option];
+std::string list_differences(std::span<const std::string> tables) {
+  std::map<std::string, Ranks> ranks_by_table;  // most ranks have the same text: read once
+  for (std::size_t rank = 0; rank < tables.size(); ++rank) {
+    ranks_by_table[tables[rank]].push_back(rank);
+  }
+  std::map<std::string, std::map<std::string, Ranks>> keys;  // key to value to ranks
+  std::vector<std::pair<Values, Ranks>> all_values;
+  for (const auto& [table, ranks] : ranks_by_table) {
+    all_values.emplace_back(read(table, ranks.front()), ranks);
+    for (const auto& [key, value] : all_values.back().first) keys[key];
   }
   std::string text;
   std::size_t differing = 0;
-  for (auto& [option, ranks_by_value] : options) {
-    for (const auto& [values, ranks] : read) {
-      const auto found = values.find(option);
+  for (auto& [key, ranks_by_value] : keys) {
+    for (const auto& [values, ranks] : all_values) {
+      const auto found = values.find(key);
       Ranks& all = ranks_by_value[found == values.end() ? "unknown" : found->second];
       all.insert(all.end(), ranks.begin(), ranks.end());
       std::ranges::sort(all);
     }
     if (ranks_by_value.size() == 1) continue;
-    if (++differing <= kMostOptions) {
-      text += concat("\n  ", option, ": ", describe(ranks_by_value));
-    }
+    if (++differing <= kMostOptions) text += concat("\n  ", key, ": ", describe(ranks_by_value));
   }
-  if (differing == 0) return "";
-  if (differing > kMostOptions) {
-    text += concat("\n  and ", differing - kMostOptions, " more options");
-  }
+  if (differing > kMostOptions) text += concat("\n  and ", differing - kMostOptions, " more");
+  return text;
+}
+
+std::string describe_differences(std::span<const std::string> jobs) {
+  const std::string differences = list_differences(jobs);
+  if (differences.empty()) return "";
   return concat(
       "the ranks were given different jobs; start all of them with the same job file and "
       "options:",
-      text);
+      differences);
 }
 
 }  // namespace titan::config

@@ -99,7 +99,7 @@ std::unique_ptr<BatchSource> open_per_rank(const DataConfig& config, const data:
   return std::make_unique<data::PerRankStream>(source, std::move(tokenizer), config);
 }
 
-// What a resumed run compares: enough to say what changed, whatever the number of files.
+// What ranks and resumed runs compare: enough to say what differs, whatever the number of files.
 json fingerprint_of(const data::Source& source, const Tokenizer* tokenizer) {
   data::Fingerprint names;
   for (const data::SourceFile& file : source.files) {
@@ -109,6 +109,7 @@ json fingerprint_of(const data::Source& source, const Tokenizer* tokenizer) {
           {"files", source.files.size()},
           {"bytes", source.bytes()},
           {"names_and_sizes", names.hex()},
+          {"content_samples", data::hash_of_samples(source)},
           {"tokenizer", data::is_text(source.format) ? tokenizer->fingerprint() : ""}};
 }
 
@@ -116,7 +117,7 @@ void warn_of_changes(const std::string& name, const json& saved, const json& now
   std::string changes;
   for (const auto& [key, value] : now.items()) {
     json before = saved.is_object() ? saved.value(key, json()) : json();
-    if (before != value) {
+    if (before != value && !before.is_null()) {  // null: not known then
       changes += concat(changes.empty() ? "" : ", ", key, " (", before.dump(), " then, ",
                         value.dump(), " now)");
     }
@@ -239,6 +240,8 @@ void DataLoader::restore(const json& state) try {
   throw InputError(
       concat("the checkpoint's loader state cannot be read: ", error.what(), kStateHint));
 }
+
+const json& DataLoader::fingerprint() const { return parts_->fingerprint; }
 
 std::string DataLoader::describe() const { return parts_->source->describe(); }
 

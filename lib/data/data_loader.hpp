@@ -79,6 +79,10 @@ class DataLoader {
   // difference; another order, or another number of ranks in per_rank order, throws InputError.
   void restore(const nlohmann::json& state);
 
+  // By what the source and the tokenizer are known, of a bounded number of reads: ranks that see the
+  // same data have equal ones. Values by name.
+  const nlohmann::json& fingerprint() const;
+
   // The source in a line or two for the log: files, format, documents, tokens, sequences, cache.
   std::string describe() const;
 

@@ -9,9 +9,11 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 
 #include "lib/base/error.hpp"
 #include "lib/base/log.hpp"
+#include "lib/data/fingerprint.hpp"
 #include "lib/data/token_files.hpp"
 
 namespace titan::data {
@@ -189,6 +191,26 @@ SourceFile look_at(const fs::path& path) {
   }
   return {path, status.st_size,
           status.st_mtim.tv_sec * int64_t{1'000'000'000} + status.st_mtim.tv_nsec};
+}
+
+std::string hash_of_samples(const Source& source) {
+  constexpr size_t kMostFiles = 64;
+  constexpr int64_t kSampleBytes = 4096;
+  Fingerprint hash;
+  const size_t stride = (source.files.size() + kMostFiles - 1) / kMostFiles;
+  for (size_t i = 0; i < source.files.size(); i += stride) {
+    const SourceFile& file = source.files[i];
+    std::ifstream stream(file.path, std::ios::binary);
+    for (const int64_t begin : {int64_t{0}, std::max<int64_t>(file.size - kSampleBytes, 0)}) {
+      std::string sample(static_cast<size_t>(std::min(file.size, kSampleBytes)), '\0');
+      stream.seekg(begin);
+      if (!stream.read(sample.data(), static_cast<std::streamsize>(sample.size()))) {
+        throw InputError(concat("cannot read ", file.path.string(), ": ", std::strerror(errno)));
+      }
+      hash.add(sample);
+    }
+  }
+  return hash.hex();
 }
 
 std::string readable_bytes(int64_t bytes) {

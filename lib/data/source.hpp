@@ -53,6 +53,10 @@ Source find_source(const std::string& section, const std::string& dataset,
 // Size and time of a file as they are now. Throws InputError.
 SourceFile look_at(const std::filesystem::path& path);
 
+// A hash of the beginnings and ends of some of the files, spread over all of them. Throws
+// InputError.
+std::string hash_of_samples(const Source& source);
+
 // "417 bytes", "1.2 MB": for messages.
 std::string readable_bytes(int64_t bytes);
 

@@ -1,12 +1,16 @@
 #include "lib/parallel/group.hpp"
 
 #include "lib/parallel/members.hpp"
+#include "lib/parallel/peer_error.hpp"
 
 namespace titan {
 namespace {
 
 void finish(const c10::intrusive_ptr<c10d::Work>& work) {
-  if (work) work->wait();  // gloo; NCCL has enqueued on the current stream and gives none back
+  if (work)
+    among_peers([&] {
+      return work->wait();
+    });  // gloo; NCCL has enqueued on the current stream and gives none back
 }
 
 // Issues every transfer, as one launch where the backend can.

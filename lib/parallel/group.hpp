@@ -1,7 +1,8 @@
 // Ranks that exchange tensors: NCCL on CUDA, gloo on the CPU. A handle: copies are the same group.
 // Every rank of a group calls the same functions in the same order. On CUDA they enqueue on the
 // current stream and return; the tensors must stay alive until that stream is past them. On the CPU
-// they return when it is done. Throw c10::Error when a rank is gone.
+// they return when it is done, or throw PeerError when a rank is gone; NCCL finds that in a thread
+// of its own, and ends the process.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -10,7 +10,7 @@
 namespace titan {
 
 // All methods are collective: every rank calls the same ones in the same order, from one thread at
-// a time, and all return when all have called. They throw Error when a rank is gone or does not
+// a time, and all return when all have called. They throw PeerError when a rank is gone or does not
 // come within the timeout. This class is the group of one rank.
 class HostGroup {
  public:

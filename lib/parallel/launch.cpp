@@ -116,11 +116,9 @@ void find_store(const Variables& variables, Launch& launch) {
 std::string store_prefix(const Variables& variables, const std::string& launcher) {
   if (launcher == kSrun.name) {
     return concat("slurm_", variables.needed("SLURM_JOB_ID"), ".",
-                  variables.needed("SLURM_STEP_ID"), "/attempt_",
-                  variables.number_or("SLURM_RESTART_COUNT", 0));
+                  variables.needed("SLURM_STEP_ID"));
   }
-  return concat(variables.or_else("TORCHELASTIC_RUN_ID", launcher), "/attempt_",
-                variables.number_or("TORCHELASTIC_RESTART_COUNT", 0));
+  return variables.or_else("TORCHELASTIC_RUN_ID", launcher);
 }
 
 Launch launched_by(const Launcher& launcher, const Variables& variables) {

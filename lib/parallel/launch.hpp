@@ -22,8 +22,9 @@ struct Launch {
   std::string store_address = {};  // empty: one rank
   int64_t store_port = 0;
   bool launcher_hosts_store = false;
-  // Of every key: "<run id>/attempt_<restarts>", since torchrun's store lives on over a restart.
-  std::string store_prefix = {};
+  std::string store_prefix = {};  // of every key: the job's id, since jobs may share a store
+
+  bool hosts_store() const { return rank == 0 && !launcher_hosts_store; }
 };
 
 // The value of an environment variable, or null: std::getenv.

@@ -10,16 +10,19 @@
 #include <cstring>
 #include <exception>
 #include <map>
+#include <thread>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #if TITAN_CUDA
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 #endif
 
 #include "lib/base/error.hpp"
+#include "lib/parallel/end_reason.hpp"
+#include "lib/parallel/meeting.hpp"
 #include "lib/parallel/members.hpp"
+#include "lib/parallel/peer_error.hpp"
 
 namespace titan {
 namespace {
@@ -55,26 +58,6 @@ bool is_loopback(const std::string& address) {
   return address.starts_with("127.") || address == "::1";
 }
 
-// Waits until every rank has been here.
-void meet(c10d::Store& store, int64_t rank, int64_t size, const std::string& where,
-          std::chrono::seconds timeout) {
-  std::vector<std::string> keys;
-  for (int64_t other = 0; other < size; ++other) keys.push_back(concat("arrived/", other));
-  store.set(keys[static_cast<size_t>(rank)], std::vector<uint8_t>{1});
-  try {
-    store.wait(keys, timeout);
-  } catch (const std::exception&) {
-    std::string missing;
-    for (int64_t other = 0; other < size; ++other) {
-      if (!store.check({keys[static_cast<size_t>(other)]})) missing += concat(" ", other);
-    }
-    throw InputError(concat("rank ", rank, ": after ", timeout.count(),
-                            " s (comm.init_timeout_seconds) these of the ", size,
-                            " ranks have not come to ", where, ":", missing,
-                            "; look at their logs, and whether every host can reach that address"));
-  }
-}
-
 class GlooHostGroup final : public HostGroup {
  public:
   explicit GlooHostGroup(c10::intrusive_ptr<c10d::Backend> backend)
@@ -101,7 +84,7 @@ class GlooHostGroup final : public HostGroup {
  private:
   at::Tensor gather(at::Tensor own) {
     at::Tensor all = at::empty({size() * own.numel()}, own.options());
-    backend_->_allgather_base(all, own)->wait();
+    among_peers([&] { return backend_->_allgather_base(all, own)->wait(); });
     return all;
   }
 
@@ -112,6 +95,7 @@ class GlooHostGroup final : public HostGroup {
 
 struct World::Parts {
   StorePointer store;
+  bool hosts_store = false;
   int64_t rank = 0, size = 1;
   at::Device device = at::kCPU;
   Milliseconds timeout{};
@@ -123,6 +107,8 @@ struct World::Parts {
                                          const std::vector<int64_t>& ranks);
   c10::intrusive_ptr<c10d::Backend> nccl(const std::string& name,
                                          const std::vector<int64_t>& ranks);
+
+  void close_connections();
 
   int position(const std::vector<int64_t>& ranks) const {
     const auto found = std::find(ranks.begin(), ranks.end(), rank);
@@ -136,9 +122,12 @@ c10::intrusive_ptr<c10d::Backend> World::Parts::gloo(const std::string& name,
   auto options = c10d::ProcessGroupGloo::Options::create();
   options->timeout = timeout;
   options->devices.push_back(gloo_device);
-  auto backend = c10::make_intrusive<c10d::ProcessGroupGloo>(
-      c10::make_intrusive<c10d::PrefixStore>(concat(name, "/", ranks.front()), store),
-      position(ranks), static_cast<int>(ranks.size()), options);
+  const auto prefix =
+      c10::make_intrusive<c10d::PrefixStore>(concat(name, "/", ranks.front()), store);
+  auto backend = among_peers([&] {
+    return c10::make_intrusive<c10d::ProcessGroupGloo>(prefix, position(ranks),
+                                                       static_cast<int>(ranks.size()), options);
+  });
   backends.push_back(backend);
   return backend;
 }
@@ -156,7 +145,8 @@ c10::intrusive_ptr<c10d::Backend> World::Parts::nccl(const std::string& name,
       c10::make_intrusive<c10d::PrefixStore>(concat(name, "/", ranks.front()), store),
       position(ranks), static_cast<int>(ranks.size()), options);
   backend->setBoundDeviceId(device);
-  backend->eagerConnectSingleDevice(device);  // what is wrong with the network shows at once
+  // What is wrong with the network shows at once.
+  among_peers([&] { backend->eagerConnectSingleDevice(device); });
   backends.push_back(backend);
   return backend;
 }
@@ -174,29 +164,7 @@ World& World::operator=(World&&) noexcept = default;
 
 World::World(const Launch& launch, const ops::Device& device, std::chrono::seconds timeout) {
   if (launch.world_size == 1) return;
-  const std::string where = concat(launch.store_address, ":", launch.store_port);
-  c10d::TCPStoreOptions options;
-  options.port = static_cast<uint16_t>(launch.store_port);
-  options.isServer = !launch.launcher_hosts_store && launch.rank == 0;
-  options.multiTenant = options.isServer;
-  options.waitWorkers = false;  // meet() says who is missing
-  options.timeout = timeout;
-  c10::intrusive_ptr<c10d::TCPStore> tcp;
-  try {
-    tcp = c10::make_intrusive<c10d::TCPStore>(launch.store_address, options);
-  } catch (const c10::Error& error) {
-    throw InputError(concat("rank ", launch.rank, ": cannot ",
-                            options.isServer ? "open the ranks' meeting point at "
-                                             : "reach the ranks' meeting point at ",
-                            where, " (MASTER_ADDR:MASTER_PORT): ", error.what_without_backtrace(),
-                            options.isServer ? "; is the port in use? Choose another one"
-                                             : "; does rank 0 run, and is the address right?"));
-  }
-  // What an earlier attempt left would make every group of this one dump and abort.
-  if (launch.rank == 0) tcp->deleteKey("exception_dump");
-  auto store = c10::make_intrusive<c10d::PrefixStore>(launch.store_prefix, tcp);
-  meet(*store, launch.rank, launch.world_size, where, timeout);
-
+  StorePointer store = meet(launch, timeout);
   std::string address = own_address(launch.store_address, static_cast<int>(launch.store_port));
   // A host's own name may lead to its loopback, which other hosts cannot reach.
   const bool one_host = launch.local_world_size == launch.world_size;
@@ -207,6 +175,7 @@ World::World(const Launch& launch, const ops::Device& device, std::chrono::secon
       : !address.empty()   ? c10d::ProcessGroupGloo::createDeviceForHostname(address)
                            : c10d::ProcessGroupGloo::createDefaultDevice();
   parts_ = std::make_unique<Parts>(Parts{.store = store,
+                                         .hosts_store = launch.hosts_store(),
                                          .rank = launch.rank,
                                          .size = launch.world_size,
                                          .device = device.torch(),
@@ -243,6 +212,30 @@ World::~World() {
   for (auto backend = parts_->backends.rbegin(); backend != parts_->backends.rend(); ++backend) {
     (*backend)->shutdown();
   }
+}
+
+// A closed connection tells the others at once, whichever of them they wait for.
+void World::Parts::close_connections() {
+  if (device.is_cuda()) new auto(groups);  // never ended: NCCL's end may wait for the others
+  // In a thread of its own, since it waits for what is still under way.
+  std::thread([groups = std::exchange(groups, {}), backends = std::exchange(backends, {})] {
+  }).detach();
+}
+
+void World::leave_end_reason(const EndReason& reason) noexcept {
+  if (!parts_) return;
+  titan::leave_end_reason(parts_->store, rank(), reason);
+  parts_->close_connections();
+}
+
+EndReason World::ask_end_reason(const std::string& seen) noexcept {
+  if (!parts_) return {.text = seen};
+  parts_->close_connections();
+  return titan::ask_end_reason(parts_->store, rank(), size(), seen);
+}
+
+void World::let_others_ask() noexcept {
+  if (parts_ && parts_->hosts_store) wait_for_questions(parts_->store, size());
 }
 
 int64_t World::rank() const { return parts_ ? parts_->rank : 0; }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lib/ops/device.hpp"
+#include "lib/parallel/end_reason.hpp"
 #include "lib/parallel/group.hpp"
 #include "lib/parallel/host_group.hpp"
 #include "lib/parallel/launch.hpp"
@@ -34,13 +35,20 @@ class World {
 
   // The group of these ranks (ascending), which must include this one. All ranks of the world call
   // group() and host_group() in one order, with equal names; disjoint groups of one kind share a
-  // name.
+  // name. Throw PeerError when the others do not come within the timeout.
   Group group(const std::string& name, const std::vector<int64_t>& ranks);
   // All ranks, over the CPU.
   std::unique_ptr<HostGroup> host_group(const std::string& name);
 
   // Limit of a collective from now on, in all groups.
   void set_timeout(std::chrono::seconds timeout);
+
+  // ---- The way out of a job that fails: see end_reason.hpp. Groups are of no use afterwards ----
+
+  void leave_end_reason(const EndReason& reason) noexcept;
+  EndReason ask_end_reason(const std::string& seen) noexcept;
+  // After either of them, last of all: the others may need this process for their question.
+  void let_others_ask() noexcept;
 
  private:
   struct Parts;

@@ -1,5 +1,7 @@
 // SIGTERM and SIGINT: the first asks the run to finish its step, save and end; a second one ends
-// the process at once, as if it had never been caught (exit status 128 + n).
+// the process at once, as if it had never been caught (exit status 128 + n). One from the parent
+// process and one from elsewhere are the same request: torchrun passes on a signal that SLURM sends
+// to the workers, too.
 #pragma once
 
 namespace titan {

@@ -10,6 +10,7 @@
 #include "lib/base/error.hpp"
 #include "lib/base/file.hpp"
 #include "lib/base/log.hpp"
+#include "lib/config/compare.hpp"
 #include "lib/float8/matmul.hpp"
 #include "lib/metrics/flops.hpp"
 #include "lib/metrics/memory.hpp"
@@ -51,13 +52,25 @@ void apply_determinism(const JobConfig& job, const ops::Device& device) {
       "1e-5; on the CPU runs repeat bit for bit");
 }
 
+// Every host may have files of its own under the same name.
+void require_equal_data(const DataLoader& loader, const DataConfig& config, HostGroup& hosts) {
+  const std::string differences =
+      config::list_differences(hosts.exchange(loader.fingerprint().dump()));
+  if (differences.empty()) return;
+  throw InputError(
+      concat("the ranks read different ", config.section,
+             " data; give every host the same files, or a folder that all share:", differences));
+}
+
 std::unique_ptr<DataLoader> open_data(const JobConfig& job, const DataConfig& data,
-                                      std::optional<int64_t> global_batch) {
+                                      std::optional<int64_t> global_batch, HostGroup& hosts) {
   // Pre-tokenised files need no tokenizer; whether there is one is the loader's question.
   const bool has_tokenizer = std::filesystem::exists(job.model.hf_assets_path);
   std::shared_ptr<const Tokenizer> tokenizer;
   if (has_tokenizer) tokenizer = load_tokenizer(job.model.hf_assets_path);
-  return DataLoader::open(data, std::move(tokenizer), global_batch);
+  auto loader = DataLoader::open(data, std::move(tokenizer), global_batch);
+  require_equal_data(*loader, data, hosts);
+  return loader;
 }
 
 // The plan, for which auto_filter_measured may time linears on the device.
@@ -160,9 +173,9 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_, World& world_)
       checkpoints(job, model, sharder, optimizer, device),
       step_program(decoder, model, sharder, device, !job.parallelism.disable_loss_parallel),
       meter(meter_config()),
-      loader(
-          open_data(job, on_rank(training_data_config(job, model), mesh),
-                    plan.micro_batches * job.training.local_batch_size * mesh.shape.data_ranks())),
+      loader(open_data(job, on_rank(training_data_config(job, model), mesh),
+                       plan.micro_batches * job.training.local_batch_size * mesh.shape.data_ranks(),
+                       *hosts)),
       feed(*loader, device, mesh, job.training.local_batch_size, job.training.seq_len, &meter),
       memory(cuda_index(device)),
       results(device),
@@ -193,8 +206,8 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_, World& world_)
   memory.count_outside_allocator(PeerMemory::allocated());
   if (job.validation.enable) {
     const DataConfig data = on_rank(validation_data_config(job, model), mesh);
-    validator.emplace(open_data(job, data, std::nullopt), data, job.validation.steps, step_program,
-                      device, mesh);
+    validator.emplace(open_data(job, data, std::nullopt, *hosts), data, job.validation.steps,
+                      step_program, device, mesh);
   }
   metrics.emplace(metrics_config(job, static_cast<int>(world.rank())));
   if (!plan.conversions.empty() && writes_files()) {
@@ -235,6 +248,7 @@ void Trainer::State::run() {
     tokens_seen += batch.tokens * mesh.shape.data_ranks();
     if (world.size() > 1 && completed_steps == first_step) {
       device.wait_sync();
+      hosts->barrier();  // nobody is waited for in the first step any more
       world.set_timeout(std::chrono::seconds(job.comm.train_timeout_seconds));
     }
 

@@ -1,9 +1,14 @@
 """Runs the built titan-train on the CPU, as a user would. The folder of the binaries is build/, or $TITAN_BUILD."""
+import contextlib
 import json
 import os
 import pathlib
+import signal
+import socket
 import subprocess
 import sys
+import time
+import uuid
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("TITAN_BUILD", ROOT / "build"))
@@ -28,20 +33,102 @@ class TitanTrain:
     def start(self, *arguments, launcher=(), **options):
         """The running process; its stdout and stderr are pipes of text."""
         options = {"cwd": ROOT, "env": self.environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        return subprocess.Popen([str(part) for part in (*launcher, TITAN_TRAIN, *arguments)], text=True, **options)
+        options["env"] = {**options["env"], MARK: str(uuid.uuid4())}
+        process = subprocess.Popen([str(part) for part in (*launcher, TITAN_TRAIN, *arguments)], text=True, **options)
+        process.mark = options["env"][MARK]
+        return process
+
+    @contextlib.contextmanager
+    def running(self, *arguments, **options):
+        """The same, for a block; at its end all that it started is ended, workers of torchrun included."""
+        process = self.start(*arguments, **options)
+        try:
+            yield process
+        finally:
+            end(process)
 
     def __call__(self, *arguments, expect=0, timeout=120, **options):
         """Runs to the end, checks the exit status; gives stdout, stderr and both as `output`."""
-        process = self.start(*arguments, **options)
-        try:
+        with self.running(*arguments, **options) as process:
             stdout, stderr = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
         done = subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
         done.output = stdout + stderr
         assert expect is None or done.returncode == expect, f"exit status {done.returncode}, not {expect}\n{done.output}"
         return done
+
+
+MARK = "TITAN_TEST_PROCESS"  # inherited by all that a process starts
+
+
+def environments(process):
+    """Of the process and of all that it has started, by process id."""
+    found = {}
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            lines = (folder / "environ").read_bytes().decode(errors="replace").split("\0")
+            variables = dict(line.split("=", 1) for line in lines if "=" in line)
+            if variables.get(MARK) == process.mark:
+                found[int(folder.name)] = variables
+    return found
+
+
+def end(process):
+    for _ in range(2):  # what was being started meanwhile
+        for pid in environments(process):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    if process.stdout:
+        process.stdout.close()
+    if process.stderr:
+        process.stderr.close()
+    process.wait()
+
+
+def workers(process, seconds=30):
+    """The process ids of the titan-train processes that torchrun has started, by rank; waits until all are there."""
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        ranks = {}
+        for pid, variables in environments(process).items():
+            with contextlib.suppress(OSError):
+                if "RANK" in variables and os.path.basename(os.readlink(f"/proc/{pid}/exe")) == TITAN_TRAIN.name:
+                    ranks[int(variables["RANK"])] = pid
+                    count = int(variables["LOCAL_WORLD_SIZE"])
+        if ranks and len(ranks) == count:
+            return ranks
+        time.sleep(0.05)
+    raise AssertionError("not all ranks have come")
+
+
+def wait_for_step(process, step):
+    """Reads the process's output up to that step's line."""
+    for line in process.stdout:
+        if f"step:{step:3} " in line:
+            return
+    raise AssertionError(process.stderr.read())
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def ranks_without_launcher(titan_train, size, *options, started=None, folders=None, port=None, rank_options=None):
+    """The processes of the ranks `started`, by default all, as a loop in the shell would start them: rank 0 hosts the
+    store. Each runs in its own folder of `folders`, and with its own further options."""
+    port = port or free_port()
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for rank in started or range(size):
+            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size,
+                     "MASTER_ADDR": "localhost", "MASTER_PORT": port}  # fmt: skip
+            environment = {**titan_train.environment, **{name: str(value) for name, value in place.items()}}
+            folder = folders / str(rank) if folders else ROOT
+            more = (rank_options or {}).get(rank, ())
+            processes.append(stack.enter_context(titan_train.running(*options, *more, env=environment, cwd=folder)))
+        yield processes
 
 
 def torchrun(processes, *options):

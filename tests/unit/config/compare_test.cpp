@@ -69,7 +69,7 @@ TEST(Compare, ManyDifferencesAreCutShort) {
   const std::string text = differences(jobs);
   EXPECT_THAT(text, HasSubstr("\n  comm.trace_buf_size: 0 on rank 0, 1 on rank 1, 2 on rank 2, 3 "
                               "on rank 3, ...\n"));
-  EXPECT_THAT(text, testing::EndsWith("\n  and 2 more options"));
+  EXPECT_THAT(text, testing::EndsWith("\n  and 2 more"));
   EXPECT_EQ(std::ranges::count(text, '\n'), 6);
 }
 

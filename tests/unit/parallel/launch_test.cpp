@@ -65,7 +65,6 @@ const Variables kTorchrun = {{"RANK", "9"},
                              {"MASTER_ADDR", "node0"},
                              {"MASTER_PORT", "29500"},
                              {"TORCHELASTIC_RUN_ID", "job7"},
-                             {"TORCHELASTIC_RESTART_COUNT", "2"},
                              {"TORCHELASTIC_USE_AGENT_STORE", "True"}};
 const Variables kBatchShell = {{"SLURM_JOB_ID", "1000"},
                                {"SLURM_PROCID", "0"},
@@ -97,7 +96,7 @@ TEST(Launch, ByNobody) {
 TEST(Launch, ByTorchrun) {
   const Launch found = launch(kTorchrun);
   expect_place(found, "torchrun", 9, 16, 1, 8);
-  expect_store(found, "node0", 29500, true, "job7/attempt_2");
+  expect_store(found, "node0", 29500, true, "job7");
 }
 
 TEST(Launch, ByTorchrunWhoseStoreIsRankZeros) {
@@ -113,22 +112,20 @@ TEST(Launch, ByHandWithTorchrunsVariables) {
                                {"MASTER_ADDR", "localhost"},
                                {"MASTER_PORT", "29501"}});
   expect_place(found, "torchrun", 0, 2, 0, 2);
-  expect_store(found, "localhost", 29501, false, "torchrun/attempt_0");
+  expect_store(found, "localhost", 29501, false, "torchrun");
 }
 
 TEST(Launch, ByMpi) {
   expect_place(launch(kOpenMpi), "mpirun", 1, 4, 1, 2);
-  expect_store(launch(kOpenMpi), "10.0.0.1", 1234, false, "mpirun/attempt_0");
+  expect_store(launch(kOpenMpi), "10.0.0.1", 1234, false, "mpirun");
   expect_place(launch(kHydra), "mpiexec", 3, 4, 0, 1);
-  expect_store(launch(kHydra), "a", 65535, false, "mpiexec/attempt_0");
+  expect_store(launch(kHydra), "a", 65535, false, "mpiexec");
 }
 
 TEST(Launch, ByAStepOfASlurmJob) {
   expect_place(launch(kStep), "srun", 5, 6, 1, 2);
   // The step's first host, not the job's: rank 0 runs there.
-  expect_store(launch(kStep), "gpu2", 61440 + 8003 % 4096, false, "slurm_1000.3/attempt_0");
-  EXPECT_EQ(launch(with(kStep, {{"SLURM_RESTART_COUNT", "1"}})).store_prefix,
-            "slurm_1000.3/attempt_1");
+  expect_store(launch(kStep), "gpu2", 61440 + 8003 % 4096, false, "slurm_1000.3");
 }
 
 TEST(Launch, APortOfItsOwnForEveryStepAndJob) {
@@ -146,7 +143,7 @@ TEST(Launch, APortOfItsOwnForEveryStepAndJob) {
 
 TEST(Launch, WhatTheUserSaysOfTheStoreWinsInAStep) {
   expect_store(launch(with(kStep, {{"MASTER_ADDR", "head"}, {"MASTER_PORT", "5"}})), "head", 5,
-               false, "slurm_1000.3/attempt_0");
+               false, "slurm_1000.3");
 }
 
 TEST(Launch, TheInnermostLauncherCounts) {
