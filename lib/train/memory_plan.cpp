@@ -24,6 +24,9 @@ class StepMemory {
     const int64_t token = part.embedding.dim * config.element();
     stream_ = config.tokens() / config.mesh.tp * token;
     gathered_ = config.mesh.tp > 1 ? config.tokens() * token : 0;
+    embedding_by_rows_ = Embedding::exchanges_outputs(part.embedding.vocab_size, config.tokens(),
+                                                      config.mesh.dp_shard);
+    all_outputs_ = embedding_by_rows_ ? config.mesh.dp_shard * config.tokens() * token : 0;
   }
 
   // Moments are named with `which`.
@@ -42,8 +45,8 @@ class StepMemory {
       units_.start_reduce(unit);
       memory_.mark(concat("backward of layers.", i, which));
     }
-    units_.gradients(0);
-    memory_.pulse(gathered_);
+    embedding_by_rows_ ? units_.shard_gradients(0) : units_.gradients(0);
+    memory_.pulse(gathered_ + all_outputs_);
     units_.start_reduce(0);
     units_.finish_reduce();
     memory_.free(stream_);
@@ -53,12 +56,12 @@ class StepMemory {
  private:
   // Leaves the last block's output.
   void forward() {
-    units_.start_gather(0);
+    if (!embedding_by_rows_) units_.start_gather(0);
     units_.start_gather(1);
-    units_.weights(0);
-    memory_.pulse(gathered_ + stream_);
+    if (!embedding_by_rows_) units_.weights(0);
+    memory_.pulse(all_outputs_ + gathered_ + stream_);
     memory_.alloc(stream_);
-    units_.release(0, Direction::kBackward);
+    if (!embedding_by_rows_) units_.release(0, Direction::kBackward);
     for (size_t i = 0; i < blocks_.size(); ++i) {
       const size_t unit = 1 + i;
       units_.start_gather(unit + 1);
@@ -101,6 +104,8 @@ class StepMemory {
   MemoryTimeline& memory_;
   int64_t stream_;    // [T/tp, D]
   int64_t gathered_;  // [T, D] beside it where tokens are gathered or scattered, else 0
+  bool embedding_by_rows_;
+  int64_t all_outputs_;  // then: the embedding's, of all ranks along dp_shard
 };
 
 std::string gib(int64_t bytes) {

@@ -30,6 +30,7 @@ class MemoryTimeline {
     moments_.push_back({std::move(name), highest_});
     highest_ = in_use_;
   }
+  int64_t in_use() const { return in_use_; }
   const std::vector<MemoryMoment>& moments() const { return moments_; }
 
  private:

@@ -41,7 +41,7 @@ class Step {
  private:
   StepContext context(const MicroBatch& micro_batch);
   // Whether the embedding works on this rank's rows of the table, not on a gathered one.
-  bool embeds_by_rows(const StepContext& context, const MicroBatch& micro_batch) const;
+  bool embeds_by_rows(const MicroBatch& micro_batch) const;
   at::Tensor embed(const StepContext& context, const MicroBatch& micro_batch);
   void embed_backward(const StepContext& context, const MicroBatch& micro_batch,
                       const at::Tensor& dx);

@@ -52,23 +52,33 @@ std::vector<Traffic> plan_traffic(const DecoderConfig& model, const PlanConfig& 
   };
 
   int64_t gathered = 0, whole_gradients = 0, gradients = 0, norm_gradients = 0;
-  for (const Unit& unit : declare_units(model, {.rank = 0, .size = mesh.tp})) {
+  const std::vector<Unit> units = declare_units(model, {.rank = 0, .size = mesh.tp});
+  const bool embedding_by_rows =
+      Embedding::exchanges_outputs(units[0].parameters[0].shape[0], config.tokens(), mesh.dp_shard);
+  for (const Unit& unit : units) {
     const UnitBytes bytes = unit_bytes(unit, config);
     // The embedding and the head compute once between gathering and letting go, blocks twice.
     const bool block = unit.name.starts_with("layers.");
     const int64_t times = block && config.sharder.reshard_after_forward ? 2 : 1;
-    gathered += bytes.gathered * times;
-    whole_gradients += bytes.whole_gradients;
     gradients += bytes.gradients;
     norm_gradients += bytes.gradients_of_unsplit;
+    if (embedding_by_rows && &unit == &units[0]) continue;
+    gathered += bytes.gathered * times;
+    whole_gradients += bytes.whole_gradients;
   }
   add("dp_shard", mesh.dp_shard, "all_gather", "weights", micro_batches * gathered);
   add("dp_shard", mesh.dp_shard, "reduce_scatter", "gradients", micro_batches * whole_gradients);
   add("dp_replicate", mesh.dp_replicate, "all_reduce", "gradients", 2 * gradients);
 
-  const TokenExchanges exchanges = token_exchanges(model);
   const int64_t tokens = micro_batches * config.tokens();
   const int64_t stream = tokens * model.embedding.dim * config.element();
+  if (embedding_by_rows) {  // forward: tokens there, outputs back; backward: tokens and gradients
+    const int64_t ids = 2 * tokens * 4;
+    add("dp_shard", mesh.dp_shard, "all_gather", "embedding", mesh.dp_shard * (ids + stream));
+    add("dp_shard", mesh.dp_shard, "reduce_scatter", "embedding", mesh.dp_shard * stream);
+  }
+
+  const TokenExchanges exchanges = token_exchanges(model);
   add("tp", mesh.tp, "all_gather", "activations", exchanges.gathers * stream);
   add("tp", mesh.tp, "reduce_scatter", "activations", exchanges.scatters * stream);
   add("tp", mesh.tp, "all_gather", "loss statistics", mesh.tp * tokens * kLossStatistics);

@@ -90,20 +90,22 @@ void UnitMemory::release(size_t index, Direction direction) {
 }
 
 void UnitMemory::gradients(size_t index) {
+  if (!sharded_) return shard_gradients(index);
+  reduce(being_written_, units_[index].size.whole_gradients);
+}
+
+void UnitMemory::shard_gradients(size_t index) {
   UnitState& unit = units_[index];
-  if (sharded_) {
-    reduce(being_written_, unit.size.whole_gradients);
-  } else if (!std::exchange(unit.has_gradients, true)) {
-    timeline_.alloc(unit.size.gradients);
-  }
+  if (!std::exchange(unit.has_gradients, true)) timeline_.alloc(unit.size.gradients);
 }
 
 void UnitMemory::start_reduce(size_t index) {
   if (!sharded_) return;
   UnitState& unit = units_[index];
-  // The sums become the shard's gradients, or are added to those of earlier micro-batches.
+  // The sums become the shard's gradients, or are added to those of earlier micro-batches. Where
+  // backward has written the shard's, there is nothing to sum.
   const bool added = std::exchange(unit.has_gradients, true);
-  const int64_t sums = unit.size.gradients;
+  const int64_t sums = being_written_ > 0 ? unit.size.gradients : 0;
   timeline_.alloc(sums);
   // The reduction before this one is waited for, and its tensors are let go of.
   reduce(in_reduction_, 0);

@@ -36,6 +36,7 @@ class UnitMemory {
   void weights(size_t unit, Direction direction = Direction::kForward);
   void release(size_t unit, Direction direction);
   void gradients(size_t unit);
+  void shard_gradients(size_t unit);
   void start_reduce(size_t unit);
   void finish_reduce();
 
