@@ -57,15 +57,6 @@ int64_t BlockMemory::norm_forward(MemoryTimeline& memory, const GroupBytes& line
   return bytes;
 }
 
-// The norm's output again, for wgrad; as above.
-int64_t BlockMemory::norm_again(MemoryTimeline& memory, const GroupBytes& linear) const {
-  const int64_t bytes =
-      (linear.wgrad_only_copies ? 0 : std::max(stream_, gathered_)) + linear.input_column;
-  if (split_) memory.pulse(stream_ + gathered_ + linear.input_column);
-  memory.alloc(bytes);
-  return bytes;
-}
-
 // A product of all tokens, a part of the sum, from which this rank's tokens of the sum are made.
 void BlockMemory::scatter(MemoryTimeline& memory) const {
   memory.pulse(gathered_ + stream_);
@@ -109,47 +100,62 @@ void BlockMemory::backward(MemoryTimeline& memory) const {
     memory.free(normed);
   }
 
-  // Feed-forward: down, the SwiGLU, gate and up. In use: gate_up_out, which becomes its gradient.
-  const int64_t down_dy = gathered_ + down_.dy_row + down_.dy_column;
-  memory.alloc(down_dy);
+  // Feed-forward: down, the SwiGLU. In use: gate_up_out, which becomes its gradient.
+  memory.alloc(down_.dy_row + down_.dy_column);
   if (down_.wgrad_only_copies) {
     memory.pulse(down_.input_column);
     memory.alloc(hidden_);  // its gradient
-    memory.free(down_dy);
+    memory.free(down_.dy_row + down_.dy_column);
   } else {
     memory.alloc(hidden_);
     if (gate_up_.only_copies) memory.pulse(gate_up_.dy_row + down_.input_column);
     memory.pulse(down_.input_column);
-    memory.free(down_dy);
+    memory.free(down_.dy_row + down_.dy_column);
   }
   if (gate_up_.only_copies) memory.pulse(gate_up_.dy_row);
   memory.free(hidden_);
   memory.alloc(gate_up_.dy_row + gate_up_.dy_column);
-  scatter(memory);        // gradient of the norm's output
-  memory.alloc(stream_);  // of mid
+  memory.free(gathered_);
   const int64_t mid_copy = wo_.only_copies && !split_ ? wo_.dy_row : 0;
   memory.alloc(mid_copy);
-  const int64_t ffn_normed = norm_again(memory, gate_up_);
-  memory.free(3 * stream_);  // the gradients of the output and of the norm's output, mid
-  memory.free(gate_up_.dy_row + gate_up_.dy_column + gate_up_out_ + ffn_normed);
+  linear_and_norm_backward(memory, gate_up_, gate_up_out_);
 
-  // Attention: wo, attention, qkv. In use: the gradient of mid and its row copy.
-  const int64_t wo_dy = gathered_ + wo_.dy_row - mid_copy + wo_.dy_column;
-  memory.alloc(wo_dy);
+  // Attention: wo, attention. In use: the gradient of mid and its row copy.
+  memory.alloc(wo_.dy_row - mid_copy + wo_.dy_column);
   memory.alloc(attended_);  // gradient of the attention output
   memory.pulse(wo_.input_column);
-  memory.free(wo_dy);
+  memory.free(wo_.dy_row - mid_copy + wo_.dy_column);
   memory.alloc(attention_backward_);
   memory.free(attended_ + lse_ + attention_backward_);  // but for dq, dk and dv
   memory.alloc(qkv_out_);                               // the rotated gradients side by side
   memory.alloc(qkv_.dy_row + qkv_.dy_column);
-  memory.free(qkv_out_ + attended_ + mid_copy);
-  scatter(memory);        // gradient of the norm's output
-  memory.alloc(stream_);  // of the input
-  const int64_t normed = norm_again(memory, qkv_);
-  memory.free(qkv_.dy_row + qkv_.dy_column + qkv_out_ + normed);
-  memory.free(3 * stream_);  // the gradients of mid and of the norm's output, the input
+  memory.free(qkv_out_ + attended_ + mid_copy + gathered_);
+  linear_and_norm_backward(memory, qkv_, qkv_out_);
   memory.free(norm_kept(qkv_) + norm_kept(gate_up_) + wo_.column_amax + down_.column_amax);
+}
+
+// The input gradient of a linear group, the norm before it, the group's weight gradient. In use:
+// the gradient of the group's output, of `dy` bytes, and its copies; the norm's input; the gradient
+// that reaches it past the norm. Leaves its whole gradient.
+void BlockMemory::linear_and_norm_backward(MemoryTimeline& memory, const GroupBytes& linear,
+                                           int64_t dy) const {
+  const int64_t y = linear.wgrad_only_copies ? 0 : std::max(stream_, gathered_);
+  if (split_) {
+    memory.alloc(stream_ + gathered_);  // the norm's output again: this rank's tokens, then all
+    memory.alloc(gathered_ + stream_);  // its gradient: a part of the sum, then this rank's tokens
+    memory.free(stream_);
+    memory.alloc(linear.input_column);
+    memory.free(gathered_ - y);
+    memory.free(gathered_);  // the part of the sum
+    memory.alloc(stream_);
+    memory.free(3 *
+                stream_);  // the gradient of the norm's output, the norm's input, what passed it
+    memory.alloc(gathered_);
+  } else {
+    memory.alloc(2 * stream_ + y + linear.input_column);
+    memory.free(3 * stream_);
+  }
+  memory.free(y + linear.input_column + dy + linear.dy_row + linear.dy_column);
 }
 
 int64_t BlockMemory::kept() const {

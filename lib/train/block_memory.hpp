@@ -29,7 +29,8 @@ class BlockMemory {
 
   // Leaves the block's output and what it keeps.
   void forward(MemoryTimeline& memory) const;
-  // Starts with the gradient of the output in use, ends with that of the input in its place.
+  // Starts with the gradient of the output in use, on many tensor-parallel ranks of all tokens too;
+  // ends with that of the input in its place.
   void backward(MemoryTimeline& memory) const;
   // What the block keeps between the two: the bytes of its Saved.
   int64_t kept() const;
@@ -38,7 +39,7 @@ class BlockMemory {
   int64_t attention_kept() const { return qkv_out_ + attended_ + lse_ + wo_.column_amax; }
   int64_t norm_kept(const GroupBytes& linear) const { return rstd_ + linear.column_amax; }
   int64_t norm_forward(MemoryTimeline& memory, const GroupBytes& linear) const;
-  int64_t norm_again(MemoryTimeline& memory, const GroupBytes& linear) const;
+  void linear_and_norm_backward(MemoryTimeline& memory, const GroupBytes& linear, int64_t dy) const;
   int64_t attention_forward(MemoryTimeline& memory) const;
   void scatter(MemoryTimeline& memory) const;
 

@@ -46,10 +46,10 @@ class StepMemory {
       memory_.mark(concat("backward of layers.", i, which));
     }
     embedding_by_rows_ ? units_.shard_gradients(0) : units_.gradients(0);
-    memory_.pulse(gathered_ + all_outputs_);
+    memory_.pulse(all_outputs_);
     units_.start_reduce(0);
     units_.finish_reduce();
-    memory_.free(stream_);
+    memory_.free(stream_ + gathered_);
     memory_.mark("backward of tok_embeddings" + which);
   }
 
@@ -71,7 +71,7 @@ class StepMemory {
     }
   }
 
-  // Leaves the gradient of the last block's output in its place.
+  // Leaves the gradient of the last block's output in its place, of all tokens too.
   void head() {
     const size_t unit = 1 + blocks_.size();
     units_.start_gather(unit - 1);
@@ -95,6 +95,7 @@ class StepMemory {
 
     units_.release(unit, Direction::kBackward);
     units_.start_reduce(unit);
+    memory_.alloc(gathered_);  // dx of all tokens
   }
 
   const DecoderConfig& part_;

@@ -57,6 +57,8 @@ nlohmann::ordered_json to_json(const ConversionReport& report) {
                     {"M", row.m},
                     {"K", row.k},
                     {"N", row.n},
+                    {"own_K", row.own_k},
+                    {"own_N", row.own_n},
                     {"float8", row.converted},
                     {"reason", row.reason}});
   }

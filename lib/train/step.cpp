@@ -67,8 +67,7 @@ at::Tensor Step::embed(const StepContext& context, const MicroBatch& micro_batch
   return x;
 }
 
-void Step::embed_backward(const StepContext& context, const MicroBatch& micro_batch,
-                          const at::Tensor& dx) {
+void Step::embed_backward(const MicroBatch& micro_batch, const at::Tensor& dx) {
   const Parameter& table = sharder_.units()[0].parameters[0];
   const int64_t first = table.members[0].offset[0];
   if (embeds_by_rows(micro_batch)) {
@@ -118,7 +117,7 @@ at::Tensor Step::forward_backward(const MicroBatch& micro_batch,
     sharder_.release(unit, Direction::kBackward);
     sharder_.start_reduce(unit, last_micro_batch);
   }
-  embed_backward(context, micro_batch, dx.all.wait());
+  embed_backward(micro_batch, dx.all.wait());
   sharder_.start_reduce(0, last_micro_batch);
   sharder_.finish_reduce(last_micro_batch);
   return loss;

@@ -89,10 +89,12 @@ std::vector<Traffic> plan_traffic(const DecoderConfig& model, const PlanConfig& 
 std::string describe(const std::vector<Traffic>& traffic) {
   std::string text = "Sent by each rank in a step:";
   for (const Traffic& each : traffic) {
+    const double mib = static_cast<double>(each.bytes) / (1 << 20);
+    const bool large = mib >= 100;
     char line[120];
-    std::snprintf(line, sizeof line, "\n  %-12s  %-14s  %-18s  %10.3f GiB", each.axis.c_str(),
-                  each.collective.c_str(), each.what.c_str(),
-                  static_cast<double>(each.bytes) / (1ull << 30));
+    std::snprintf(line, sizeof line, "\n  %-12s  %-14s  %-18s  %9.2f %s", each.axis.c_str(),
+                  each.collective.c_str(), each.what.c_str(), large ? mib / 1024 : mib,
+                  large ? "GiB" : "MiB");
     text += line;
   }
   return text;
