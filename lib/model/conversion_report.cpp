@@ -41,6 +41,11 @@ std::string line_of(const GroupMeasurement& measurement) {
   return text;
 }
 
+// "16384", or "53248/8" where so many ranks split it.
+std::string extent(int64_t whole, int64_t own) {
+  return own == whole ? std::to_string(whole) : concat(whole, "/", whole / own);
+}
+
 }  // namespace
 
 int64_t ConversionReport::converted() const {
@@ -67,15 +72,18 @@ std::string ConversionReport::table() const {
     if (is_new) order.push_back(key);
     line->second.count += 1;
   }
+  const bool split = std::ranges::any_of(
+      rows, [](const ConversionRow& row) { return row.own_k != row.k || row.own_n != row.n; });
+  const int width = split ? 9 : 6;
   std::string text = summary();
   char buffer[256];
   for (const std::string& key : order) {
     const auto& [row, count] = lines.at(key);
-    std::snprintf(buffer, sizeof buffer, "\n  %-32s %4ld x  M %6ld  K %6ld  N %6ld  %s%s%s",
+    std::snprintf(buffer, sizeof buffer, "\n  %-32s %4ld x  M %6ld  K %*s  N %*s  %s%s%s",
                   without_layer(row->name).c_str(), static_cast<long>(count),
-                  static_cast<long>(row->m), static_cast<long>(row->k), static_cast<long>(row->n),
-                  row->converted ? "float8" : "not", row->reason.empty() ? "" : ": ",
-                  row->reason.c_str());
+                  static_cast<long>(row->m), width, extent(row->k, row->own_k).c_str(), width,
+                  extent(row->n, row->own_n).c_str(), row->converted ? "float8" : "not",
+                  row->reason.empty() ? "" : ": ", row->reason.c_str());
     text += buffer;
   }
   if (!measurements.empty()) text += "\n  measured, ms of forward and backward of a micro-batch:";

@@ -15,7 +15,8 @@ namespace titan {
 struct ConversionRow {
   std::string name;                // "layers.0.attention.wq"
   std::vector<std::string> group;  // names of the members that share its input
-  int64_t m = 0, k = 0, n = 0;     // tokens of a micro-batch on this rank, in, out
+  int64_t m = 0, k = 0, n = 0;     // tokens of a micro-batch, in, out
+  int64_t own_k = 0, own_n = 0;    // of one tensor-parallel rank, as its product runs
   bool converted = false;
   // Why it was not converted: the filter entry, the dimension, the threshold. What was measured,
   // whether converted or not.
@@ -62,13 +63,15 @@ struct Float8LinearOptions {
   // Substrings of dotted names; auto_filter_small_kn; auto_filter_measured.
   std::vector<std::string> filter_fqns;
   bool emulate = false;       // fp32 arithmetic on float8 values
-  int64_t tokens = 0;         // M: tokens of a micro-batch on this rank
+  int64_t tokens = 0;         // M: of a micro-batch, those of all tensor-parallel ranks
+  int64_t tp = 1;             // tensor-parallel ranks
   MeasureGroup measure = {};  // for auto_filter_measured; empty where there is no GPU to time
 };
 
-// Sets LinearConfig::float8 on the linears whose dimensions are multiples of 16 and whose names
-// hold no entry of the filter; with auto_filter_small_kn also not on those that are too small
-// (small_linears.hpp), and with auto_filter_measured not on those that are no faster in float8
+// Sets LinearConfig::float8 on the linears whose dimensions are multiples of 16, whole and as they
+// are split, and whose names hold no entry of the filter; with auto_filter_small_kn also not on
+// those that are too small as a whole, as upstream (small_linears.hpp), and with
+// auto_filter_measured not on those that are no faster in float8 as they are split
 // (measured_filter.hpp).
 std::unique_ptr<Converter> float8_linear_converter(Float8LinearOptions options);
 

@@ -28,6 +28,25 @@ void for_each_linear(
   visit_group("", config.output);
 }
 
+DecoderConfig tensor_parallel_part(DecoderConfig config, int64_t tp) {
+  const auto divide = [&](int64_t& extent, const std::string& name) {
+    TITAN_CHECK(extent % tp == 0, name, ": ", extent, " cannot be split among ", tp,
+                " tensor-parallel ranks");
+    extent /= tp;
+  };
+  divide(config.embedding.vocab_size, "tok_embeddings");
+  for (BlockConfig& block : config.layers) {
+    divide(block.attention.heads, "heads");
+    divide(block.attention.kv_heads, "key/value heads");
+    divide(block.feed_forward.hidden, "feed-forward channels");
+  }
+  for_each_linear(config, [&](const std::string& name, LinearConfig& linear, LinearGroup&) {
+    if (linear.role == TensorParallelRole::kColumn) divide(linear.out_features, name);
+    if (linear.role == TensorParallelRole::kRow) divide(linear.in_features, name);
+  });
+  return config;
+}
+
 ParameterCount count_parameters(const DecoderConfig& config) {
   ParameterCount count;
   count.embedding = config.embedding.vocab_size * config.embedding.dim;

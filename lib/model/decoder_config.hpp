@@ -95,6 +95,10 @@ void for_each_linear(
     DecoderConfig& config,
     const std::function<void(const std::string&, LinearConfig&, LinearGroup&)>& visit);
 
+// The tree as each of `tp` tensor-parallel ranks computes it: its heads, hidden channels and part
+// of the vocabulary. Throws Error where one of them is no multiple of tp.
+DecoderConfig tensor_parallel_part(DecoderConfig config, int64_t tp);
+
 struct ParameterCount {
   int64_t total = 0;
   int64_t embedding = 0;

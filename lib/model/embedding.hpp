@@ -28,10 +28,12 @@ class Embedding {
   void backward(const Rows& gradient, bool accumulate, const at::Tensor& dy,
                 const at::Tensor& tokens) const;
 
-  // Whether it is cheaper to exchange the outputs and their gradients (bf16 both) of so many tokens
-  // on each of so many ranks than the table (bf16) and its gradient (fp32).
-  bool exchanges_outputs(const StepContext& context, int64_t tokens, int64_t ranks) const {
-    return 4 * tokens * ranks < 6 * vocab_size_ / context.tp.size();
+  // Whether so many ranks along dp_shard, each with so many tokens, exchange the outputs and their
+  // gradients (bf16 both) instead of the `rows` of a table (bf16) and its gradient (fp32): where
+  // that is cheaper and each rank has rows.
+  static bool exchanges_outputs(int64_t rows, int64_t tokens, int64_t ranks) {
+    const bool all_have_rows = shard_rows(rows, ranks, ranks - 1).count > 0;
+    return ranks > 1 && all_have_rows && 4 * tokens * ranks < 6 * rows;
   }
 
  private:

@@ -39,16 +39,19 @@ class Float8LinearConverter final : public Converter {
     ConversionReport report;
     report.converter = concat("float8 ", recipe_name(options_.recipe));
     std::map<std::string, int64_t> matches;
+    const int64_t tp = options_.tp;
     for_each_linear(model, [&](const std::string& name, LinearConfig& linear, LinearGroup& group) {
       ConversionRow row{.name = name,
                         .group = {},
                         .m = options_.tokens,
                         .k = linear.in_features,
                         .n = linear.out_features,
+                        .own_k = linear.in_features / (by_rows(linear) ? tp : 1),
+                        .own_n = linear.out_features / (by_columns(linear) ? tp : 1),
                         .converted = false,
                         .reason = {}};
       for (const LinearConfig& member : group.members) row.group.push_back(member.name);
-      row.reason = reason_against(name, linear, matches);
+      row.reason = reason_against(row, matches);
       row.converted = row.reason.empty();
       if (row.converted) {
         linear.float8 = options_.recipe;
@@ -66,7 +69,7 @@ class Float8LinearConverter final : public Converter {
  private:
   void keep_measured(DecoderConfig& model, ConversionReport& report) const {
     if (options_.measure) {
-      keep_what_gains(model, report, options_.tokens, options_.measure);
+      keep_what_gains(model, report, options_.tokens, options_.tp, options_.measure);
     } else {
       report.notes.push_back(concat(
           kMeasuredFilter, ": nothing can be measured (on the CPU, in --dry_run, with emulate): ",
@@ -74,22 +77,32 @@ class Float8LinearConverter final : public Converter {
     }
   }
 
-  std::string reason_against(const std::string& name, const LinearConfig& linear,
+  static bool by_rows(const LinearConfig& linear) {
+    return linear.role == TensorParallelRole::kRow;
+  }
+  static bool by_columns(const LinearConfig& linear) {
+    return linear.role == TensorParallelRole::kColumn;
+  }
+
+  std::string reason_against(const ConversionRow& row,
                              std::map<std::string, int64_t>& matches) const {
     const std::string* first = nullptr;
     for (const std::string& entry : options_.filter_fqns) {
-      if (name.find(entry) == std::string::npos) continue;
+      if (row.name.find(entry) == std::string::npos) continue;
       ++matches[entry];
       if (first == nullptr) first = &entry;
     }
     if (first != nullptr) return concat("filter_fqns \"", *first, "\"");
-    if (linear.in_features % kMultiple != 0) return concat("K is no multiple of ", kMultiple);
-    if (linear.out_features % kMultiple != 0) return concat("N is no multiple of ", kMultiple);
-    if (options_.tokens % kMultiple != 0) return concat("M is no multiple of ", kMultiple);
-    if (auto_filter_) {
-      return too_small_for_float8(options_.recipe, linear.in_features, linear.out_features);
-    }
-    return "";
+    if (row.k % kMultiple != 0) return concat("K is no multiple of ", kMultiple);
+    if (row.n % kMultiple != 0) return concat("N is no multiple of ", kMultiple);
+    if (row.m % kMultiple != 0) return concat("M is no multiple of ", kMultiple);
+    if (row.own_k % kMultiple != 0) return no_multiple("K", row.own_k);
+    if (row.own_n % kMultiple != 0) return no_multiple("N", row.own_n);
+    return auto_filter_ ? too_small_for_float8(options_.recipe, row.k, row.n) : "";
+  }
+
+  std::string no_multiple(const char* dimension, int64_t own) const {
+    return concat(dimension, " / ", options_.tp, " = ", own, " is no multiple of ", kMultiple);
   }
 
   static std::string no_match(const std::string& entry, const ConversionReport& report) {

@@ -51,8 +51,9 @@ struct Operands {
     };
     x = random(kind.k);
     if (kind.place != Place::kGateUp) dy = random(n);
-    if (kind.place == Place::kWo || kind.place == Place::kDown) residual = random(n);
-    if (kind.place == Place::kWo) rstd = at::ones({kind.m}, device.options(at::kFloat));
+    const bool alone = kind.tp == 1;
+    if (alone && (kind.place == Place::kWo || kind.place == Place::kDown)) residual = random(n);
+    if (alone && kind.place == Place::kWo) rstd = at::ones({kind.m}, device.options(at::kFloat));
     if (kind.place == Place::kDown) gate_up = random(2 * kind.k);
     if (kind.place == Place::kGateUp) {
       gate_up = random(n);
@@ -80,12 +81,18 @@ class TimedGroup {
   TimedGroup(const ops::Device& device, const LinearGroupKind& kind, const Float8Members& float8,
              const LinearTimingConfig& config)
       : place_(kind.place),
+        alone_(kind.tp == 1),
         context_{.device = device, .batch = 1, .seq_len = kind.m, .rope_table = {}},
-        sharder_(declare(kind, float8, config.recipe), config.sharder, device),
+        sharder_(declare(kind, float8, config.recipe), on_one_rank(config), device),
         norm_(kNorm, kLinear, kEps),
-        accumulate_(config.sharder.micro_batches > 1 || place_ == Place::kOutput) {
+        accumulate_(place_ == Place::kOutput ||
+                    (config.sharder.micro_batches > 1 && config.mesh.dp_shard == 1)) {
     sharder_.initialise(/*seed=*/1);
     gradients_ = sharder_.gradients(0);
+    if (config.mesh.dp_shard == 1) return;
+    for (at::Tensor& gradient : gradients_.tensors) {
+      gradient = at::empty_like(gradient, config.sharder.reduce_dtype);
+    }
   }
 
   void quantise_weights() {
@@ -119,6 +126,18 @@ class TimedGroup {
   enum Index : size_t { kNorm, kLinear };
   static constexpr double kEps = 1e-5;
 
+  // What one rank does alike. Gathered weights are quantised from bf16, as one rank's are after a
+  // step of one micro-batch; replicas add up gradients in fp32, as many micro-batches do.
+  static SharderConfig on_one_rank(const LinearTimingConfig& config) {
+    SharderConfig sharder = config.sharder;
+    if (config.mesh.dp_shard > 1) {
+      sharder.micro_batches = 1;
+    } else if (config.mesh.dp_replicate > 1) {
+      sharder.micro_batches = std::max<int64_t>(sharder.micro_batches, 2);
+    }
+    return sharder;
+  }
+
   static std::vector<Unit> declare(const LinearGroupKind& kind, const Float8Members& float8,
                                    Float8Recipe recipe) {
     LinearGroup group;
@@ -136,7 +155,7 @@ class TimedGroup {
                             declare_linears(group, "")}}};
   }
 
-  bool norm_before() const { return place_ == Place::kQkv || place_ == Place::kGateUp; }
+  bool norm_before() const { return alone_ && (place_ == Place::kQkv || place_ == Place::kGateUp); }
 
   LinearInput forward_input(const Weights& weights, const Operands& operands) {
     const Weight& weight = weights[kLinear];
@@ -153,7 +172,7 @@ class TimedGroup {
     const Weight& weight = weights[kLinear];
     const bool copies = reads_only_copies(weight), amax = wgrad_reads_only_copies(weight);
     const at::Tensor& dy = operands.dy;
-    if (place_ == Place::kWo) {
+    if (alone_ && place_ == Place::kWo) {
       const at::Tensor& norm = weights[kNorm].compute;
       if (!copies) {
         return linear_gradient(
@@ -191,6 +210,7 @@ class TimedGroup {
   }
 
   Place place_;
+  bool alone_;  // no tensor-parallel rank beside this one
   StepContext context_;
   Sharder sharder_;
   PreNorm norm_;
@@ -254,6 +274,9 @@ std::vector<double> time_linear_group_sync(const ops::Device& device, const Line
                                            const LinearTimingConfig& config) {
   LinearGroupKind kind = whole;  // the part of a micro-batch that runs at a time
   if (kind.place == Place::kOutput) kind.m = std::min(kind.m, Head::kChunkRows);
+  // Micro-batches that a weight's float8 copies serve.
+  const double sharing =
+      config.mesh.dp_shard > 1 ? 1 : static_cast<double>(config.sharder.micro_batches);
   const double parts = static_cast<double>(whole.m) / static_cast<double>(kind.m);
   Operands operands(device, kind, config.sharder.compute_dtype);
   at::Tensor cache_filler;
@@ -288,8 +311,7 @@ std::vector<double> time_linear_group_sync(const ops::Device& device, const Line
   std::vector<double> milliseconds;
   for (size_t i = 0; i < groups.size(); ++i) {
     milliseconds.push_back(parts * step[i].milliseconds_after_sync() +
-                           quantise[i].milliseconds_after_sync() /
-                               static_cast<double>(config.sharder.micro_batches));
+                           quantise[i].milliseconds_after_sync() / sharing);
   }
   return milliseconds;
 }

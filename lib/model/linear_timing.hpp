@@ -1,13 +1,15 @@
 // Times a linear group on the GPU as a training step runs it, in bf16 or with some of its members
 // in float8: forward, dgrad and wgrad, the ops beside the group that write its float8 copies, all
-// other quantisation, and of the weight's quantisation, which is made once per optimizer step, the
-// share of a micro-batch. Recomputing the forward product is not counted.
+// other quantisation, and of the weight's quantisation, which is made once per optimizer step (or
+// once per gather), the share of a micro-batch. Neither communication, which is in high precision
+// either way, nor recomputing the forward product is counted.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "lib/ops/device.hpp"
+#include "lib/parallel/mesh.hpp"
 #include "lib/parallel/sharder.hpp"
 
 namespace titan {
@@ -30,6 +32,9 @@ struct LinearGroupKind {
   Place place = Place::kOutput;
   int64_t m = 0, k = 0;  // m: tokens of a micro-batch
   std::vector<Member> members;
+  // Tensor-parallel ranks. Among several, tokens are gathered before the group or summed behind it,
+  // so that norms write no copies and no residual is added; the SwiGLU does as ever.
+  int64_t tp = 1;
   bool operator==(const LinearGroupKind&) const = default;
 };
 
@@ -39,6 +44,7 @@ using Float8Members = std::vector<bool>;
 struct LinearTimingConfig {
   Float8Recipe recipe = Float8Recipe::kRowwise;
   SharderConfig sharder;  // dtypes, and the micro-batches of an optimizer step
+  MeshShape mesh = {};    // where shards are gathered, weights are quantised every time
 };
 
 // Milliseconds per micro-batch, one for each choice: the median of a few repetitions in which the

@@ -50,12 +50,11 @@ struct VisitedGroup {
 };
 
 // In the order of for_each_linear().
-std::vector<VisitedGroup> groups_of(DecoderConfig& model, int64_t tokens) {
+std::vector<VisitedGroup> groups_of(DecoderConfig& model) {
   using Place = LinearGroupKind::Place;
   std::vector<VisitedGroup> groups;
   auto add = [&](LinearGroup& group, const char* name, Place place) {
-    LinearGroupKind kind{
-        .name = name, .place = place, .m = tokens, .k = group.in_features(), .members = {}};
+    LinearGroupKind kind{.name = name, .place = place, .k = group.in_features(), .members = {}};
     for (const LinearConfig& linear : group.members) {
       kind.members.push_back({linear.name, linear.out_features});
     }
@@ -68,6 +67,19 @@ std::vector<VisitedGroup> groups_of(DecoderConfig& model, int64_t tokens) {
     add(block.feed_forward.down, "layers.*.feed_forward.", Place::kDown);
   }
   add(model.output, "", Place::kOutput);
+  return groups;
+}
+
+// The groups of `model`, their kinds as a rank computes them.
+std::vector<VisitedGroup> groups_as_split(DecoderConfig& model, int64_t tokens, int64_t tp) {
+  DecoderConfig part = tensor_parallel_part(model, tp);
+  const std::vector<VisitedGroup> parts = groups_of(part);
+  std::vector<VisitedGroup> groups = groups_of(model);
+  for (size_t i = 0; i < groups.size(); ++i) {
+    groups[i].kind = parts[i].kind;
+    groups[i].kind.m = tokens;
+    groups[i].kind.tp = tp;
+  }
   return groups;
 }
 
@@ -145,10 +157,10 @@ const Float8Members& fastest_choice(const GroupMeasurement& measurement) {
   return gains ? fastest->float8 : bf16.float8;
 }
 
-void keep_what_gains(DecoderConfig& model, ConversionReport& report, int64_t tokens,
+void keep_what_gains(DecoderConfig& model, ConversionReport& report, int64_t tokens, int64_t tp,
                      const MeasureGroup& measure) {
   size_t row = 0;
-  for (const auto& [kind, group] : groups_of(model, tokens)) {
+  for (const auto& [kind, group] : groups_as_split(model, tokens, tp)) {
     Float8Members candidates;
     for (const LinearConfig& linear : group.members)
       candidates.push_back(linear.float8.has_value());

@@ -27,8 +27,9 @@ GroupMeasurement measure_group(const LinearGroupKind& kind, const Float8Members&
 const Float8Members& fastest_choice(const GroupMeasurement& measurement);
 
 // Takes float8 away from those converted linears of `model` that do not gain by it, each kind of
-// group measured once, and says so in the rows. `report` has a row for every linear of the model.
-void keep_what_gains(DecoderConfig& model, ConversionReport& report, int64_t tokens,
+// group measured once as one of `tp` tensor-parallel ranks computes it, and says so in the rows.
+// `report` has a row for every linear of the model.
+void keep_what_gains(DecoderConfig& model, ConversionReport& report, int64_t tokens, int64_t tp,
                      const MeasureGroup& measure);
 
 }  // namespace titan

@@ -40,19 +40,21 @@ Float8Members members_from(const LinearGroupKind& kind, const Json& names) {
   return members;
 }
 
-// Device, versions, recipe and dtypes, the micro-batches that share a weight's quantisation, and
-// whether matmul plans are tuned.
-Json made_with(const JobConfig& job, const ops::Device& device) {
+// Device, versions, recipe and dtypes, the micro-batches that share a weight's quantisation, what
+// of a mesh changes the work, and whether matmul plans are tuned.
+Json made_with(const JobConfig& job, const ops::Device& device, const MeshShape& mesh) {
   Json made_with = {{"device", device.name()}};
   std::istringstream lines(version_text());
   for (std::string name, version; lines >> name && std::getline(lines >> std::ws, version);) {
     made_with[name] = version;
   }
-  const SharderConfig sharder = sharder_config(job);
+  const SharderConfig sharder = sharder_config(job, mesh);
   made_with["recipe"] = recipe_name(float8_recipe(job));
   made_with["training.dtype"] = c10::toString(sharder.parameter_dtype);
   made_with["training.mixed_precision_param"] = c10::toString(sharder.compute_dtype);
   made_with["micro_batches"] = sharder.micro_batches;
+  made_with["gathered"] = mesh.dp_shard > 1;
+  made_with["reduced"] = mesh.data_ranks() > 1;
   made_with["debug.deterministic"] = job.debug.deterministic;
   return made_with;
 }
@@ -77,10 +79,15 @@ Json to_json(const GroupMeasurement& measurement) {
   for (const auto& [float8, milliseconds] : measurement.choices) {
     choices.push_back({{"float8", names(kind, float8)}, {"milliseconds", milliseconds}});
   }
-  return {{"group", kind.name}, {"place", kPlaces.at(static_cast<size_t>(kind.place))},
-          {"M", kind.m},        {"K", kind.k},
-          {"members", members}, {"candidates", names(kind, measurement.candidates)},
-          {"choices", choices}, {"chosen", names(kind, fastest_choice(measurement))}};
+  return {{"group", kind.name},
+          {"place", kPlaces.at(static_cast<size_t>(kind.place))},
+          {"M", kind.m},
+          {"K", kind.k},
+          {"tp", kind.tp},
+          {"members", members},
+          {"candidates", names(kind, measurement.candidates)},
+          {"choices", choices},
+          {"chosen", names(kind, fastest_choice(measurement))}};
 }
 
 GroupMeasurement measurement_from(const Json& json) try {
@@ -92,6 +99,7 @@ GroupMeasurement measurement_from(const Json& json) try {
   kind.place = static_cast<Place>(place - kPlaces.begin());
   kind.m = json.at("M");
   kind.k = json.at("K");
+  kind.tp = json.at("tp");
   for (const Json& member : json.at("members")) {
     kind.members.push_back({member.at("name"), member.at("N")});
   }
@@ -111,12 +119,16 @@ GroupMeasurement measurement_from(const Json& json) try {
 }
 
 Float8Measurements::Float8Measurements(std::filesystem::path file, Json made_with,
-                                       TimeLinearGroup time)
-    : file_(std::move(file)), made_with_(std::move(made_with)), time_(std::move(time)) {}
+                                       TimeLinearGroup time, HostGroup& ranks)
+    : file_(std::move(file)),
+      made_with_(std::move(made_with)),
+      time_(std::move(time)),
+      ranks_(ranks) {}
 
-Float8Measurements::Float8Measurements(const JobConfig& job, const ops::Device& device)
+Float8Measurements::Float8Measurements(const JobConfig& job, const ops::Device& device,
+                                       const MeshShape& mesh, HostGroup& ranks)
     : Float8Measurements(std::filesystem::path(job.job.dump_folder) / "float8_measurements.json",
-                         made_with(job, device), linear_timer(job, device)) {}
+                         made_with(job, device, mesh), linear_timer(job, device, mesh), ranks) {}
 
 void Float8Measurements::read_file_once() {
   if (std::exchange(read_, true) || !std::filesystem::exists(file_)) return;
@@ -137,20 +149,27 @@ void Float8Measurements::read_file_once() {
 
 GroupMeasurement Float8Measurements::measure(const LinearGroupKind& kind,
                                              const Float8Members& candidates) {
+  std::string text;
+  if (ranks_.rank() == 0) text = to_json(measure_here(kind, candidates)).dump();
+  return groups_.emplace_back(measurement_from(Json::parse(ranks_.broadcast(std::move(text)))));
+}
+
+GroupMeasurement Float8Measurements::measure_here(const LinearGroupKind& kind,
+                                                  const Float8Members& candidates) {
   read_file_once();
   const auto found = std::ranges::find_if(known_, [&](const GroupMeasurement& known) {
     return known.kind == kind && known.candidates == candidates;
   });
-  if (found != known_.end()) return groups_.emplace_back(*found);
+  if (found != known_.end()) return *found;
   if (!known_.empty() && !std::exchange(missed_, true)) {
     say(concat("measuring what ", file_.string(), " lacks, first ", kind.name,
                names(kind, candidates).dump(), " with M ", kind.m, " and K ", kind.k));
   }
   ++timed_;
   const double start = monotonic_seconds();
-  groups_.push_back(measure_group(kind, candidates, time_));
+  GroupMeasurement measurement = measure_group(kind, candidates, time_);
   seconds_ += monotonic_seconds() - start;
-  return groups_.back();
+  return measurement;
 }
 
 MeasureGroup Float8Measurements::measurer() {
@@ -180,9 +199,11 @@ void Float8Measurements::save() const {
   if (!groups_.empty()) write_file_atomically(file_, text());
 }
 
-TimeLinearGroup linear_timer(const JobConfig& job, const ops::Device& device) {
+TimeLinearGroup linear_timer(const JobConfig& job, const ops::Device& device,
+                             const MeshShape& mesh) {
   if (!device.is_cuda() || job.quantize.linear.float8.emulate) return nullptr;
-  const LinearTimingConfig config{.recipe = float8_recipe(job), .sharder = sharder_config(job)};
+  const LinearTimingConfig config{
+      .recipe = float8_recipe(job), .sharder = sharder_config(job, mesh), .mesh = mesh};
   return [&device, config](const LinearGroupKind& kind, const std::vector<Float8Members>& choices) {
     return time_linear_group_sync(device, kind, choices, config);
   };

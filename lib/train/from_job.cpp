@@ -61,7 +61,7 @@ void check_tensor_parallel(const DecoderConfig& model, int64_t tp) {
 }
 
 std::unique_ptr<Converter> converter(const std::string& name, const JobConfig& job,
-                                     const MeasureGroup& measure) {
+                                     const MeshShape& mesh, const MeasureGroup& measure) {
   if (name != "quantize.linear.float8") {
     throw InputError(concat("model.converters: unknown converter \"", name,
                             "\"; the one that is supported is quantize.linear.float8 (float8)"));
@@ -71,6 +71,7 @@ std::unique_ptr<Converter> converter(const std::string& name, const JobConfig& j
                                   .filter_fqns = options.filter_fqns,
                                   .emulate = options.emulate,
                                   .tokens = job.training.local_batch_size * job.training.seq_len,
+                                  .tp = mesh.tp,
                                   .measure = measure});
 }
 
@@ -105,7 +106,7 @@ DecoderConfig decoder_config(const JobConfig& job, const MeshShape& mesh,
   check_tensor_parallel(model, mesh.tp);
   apply_recompute(job.activation_checkpoint, model);
   for (const std::string& name : job.model.converters) {
-    ConversionReport report = converter(name, job, measure)->convert(model);
+    ConversionReport report = converter(name, job, mesh, measure)->convert(model);
     if (reports != nullptr) reports->push_back(std::move(report));
   }
   return model;

@@ -9,36 +9,29 @@
 #include <vector>
 
 #include "lib/model/decoder_config.hpp"
-#include "lib/parallel/sharder.hpp"
+#include "lib/train/memory_timeline.hpp"
+#include "lib/train/plan_config.hpp"
 
 namespace titan {
 
-struct MemoryPlanConfig {
-  int64_t batch = 0;  // sequences in a micro-batch
-  int64_t seq_len = 0;
-  SharderConfig sharder;
-};
-
-struct MemoryMoment {
-  std::string name;   // "backward of layers.3"
-  int64_t bytes = 0;  // the largest amount in use during it
-};
-
+// Of the rank that holds most.
 struct MemoryPlan {
   // Bytes that stay for the whole run.
   int64_t masters = 0;
   int64_t compute_copies = 0;
-  int64_t float8_copies = 0;  // of weights, for forward and for dgrad
+  int64_t float8_copies = 0;  // of weights, for forward and for dgrad, where they stay
   int64_t moments = 0;
   int64_t workspace = 0;  // matmul workspace, rotary table
   // Bytes that come and go.
-  int64_t saved_activations = 0;       // after the last block's forward
-  int64_t gradients = 0;               // after the last backward
+  int64_t gathered_weights = 0;   // on many shards, with their float8 copies: the most at a time
+  int64_t saved_activations = 0;  // after the last block's forward
+  int64_t gradients = 0;          // after the last backward
+  int64_t gradients_in_reduction = 0;  // on many shards: the most at a time
   std::vector<MemoryMoment> timeline;  // the step's moments in order
   MemoryMoment peak;
 };
 
-MemoryPlan plan_memory(const DecoderConfig& model, const MemoryPlanConfig& config);
+MemoryPlan plan_memory(const DecoderConfig& model, const PlanConfig& config);
 
 // The plan as lines for the console.
 std::string describe(const MemoryPlan& plan);

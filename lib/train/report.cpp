@@ -1,5 +1,7 @@
 #include "lib/train/report.hpp"
 
+#include <array>
+
 #include "lib/base/error.hpp"
 #include "lib/base/log.hpp"
 #include "lib/config/check.hpp"
@@ -9,6 +11,16 @@
 #include "lib/train/from_job.hpp"
 
 namespace titan {
+namespace {
+
+// What a GPU leaves to the allocator, beside CUDA's own memory and NCCL's buffers.
+struct Gpu {
+  const char* name;
+  int64_t bytes;
+};
+constexpr std::array kGpus = {Gpu{"80 GB", 77ll << 30}, Gpu{"141 GB", 137ll << 30}};
+
+}  // namespace
 
 JobPlan plan_job(const JobConfig& job, const MeshShape& mesh, const MeasureGroup& measure) {
   JobPlan plan;
@@ -18,9 +30,12 @@ JobPlan plan_job(const JobConfig& job, const MeshShape& mesh, const MeasureGroup
   plan.flops_per_token = flops_per_token(flops_inputs(plan.model, job.training.seq_len));
   plan.micro_batches = config::gradient_accumulation_steps(job, mesh.data_ranks());
   plan.tokens_per_step = plan.micro_batches * job.training.local_batch_size * job.training.seq_len;
-  plan.memory = plan_memory(plan.model, {.batch = job.training.local_batch_size,
-                                         .seq_len = job.training.seq_len,
-                                         .sharder = sharder_config(job, mesh)});
+  const PlanConfig config{.batch = job.training.local_batch_size,
+                          .seq_len = job.training.seq_len,
+                          .sharder = sharder_config(job, mesh),
+                          .mesh = mesh};
+  plan.memory = plan_memory(plan.model, config);
+  plan.traffic = plan_traffic(plan.model, config);
   return plan;
 }
 
@@ -42,6 +57,8 @@ nlohmann::ordered_json to_json(const ConversionReport& report) {
                     {"M", row.m},
                     {"K", row.k},
                     {"N", row.n},
+                    {"own_K", row.own_k},
+                    {"own_N", row.own_n},
                     {"float8", row.converted},
                     {"reason", row.reason}});
   }
@@ -63,16 +80,48 @@ nlohmann::ordered_json to_json(const std::vector<ConversionReport>& reports) {
   return all;
 }
 
+namespace {
+
+std::string describe(const MeshShape& mesh) {
+  return concat("Mesh: ", with_thousands(mesh.size()), " ranks = ", mesh.dp_replicate,
+                " dp_replicate x ", mesh.dp_shard, " dp_shard x ", mesh.tp, " tp");
+}
+
+std::string describe_tokens(const JobPlan& plan) {
+  const std::string of_rank = with_thousands(plan.tokens_per_step);
+  const std::string batches = concat(" in ", plan.micro_batches, " micro-batch(es)");
+  if (plan.mesh.size() == 1) return concat("Tokens per step and rank: ", of_rank, batches);
+  return concat("Tokens per step: ", with_thousands(plan.mesh.data_ranks() * plan.tokens_per_step),
+                ", ", of_rank, " on each of ", plan.mesh.data_ranks(), " data ranks", batches);
+}
+
+}  // namespace
+
+std::string describe_fit(const MemoryPlan& plan) {
+  std::string holds, others;
+  for (const Gpu& gpu : kGpus) {
+    std::string& list = plan.peak.bytes <= gpu.bytes ? holds : others;
+    list += concat(list.empty() ? "" : ", ", gpu.name);
+  }
+  if (others.empty()) return concat("Fits GPUs of ", holds);
+  if (!holds.empty()) return concat("Fits GPUs of ", holds, "; not those of ", others);
+  return concat("Warning: does not fit GPUs of ", others,
+                "; use more ranks (parallelism.data_parallel_shard_degree, "
+                "tensor_parallel_degree), a smaller training.local_batch_size, or "
+                "activation_checkpoint.mode full");
+}
+
 std::string describe(const JobPlan& plan) {
-  std::string conversions;
-  for (const ConversionReport& report : plan.conversions) conversions += report.table() + "\n";
-  return concat(describe(plan.model),                                                        //
-                "Parameters: ", with_thousands(plan.parameters.total), " (embedding ",       //
-                with_thousands(plan.parameters.embedding), ")\n",                            //
-                "FLOPs per token: ", with_thousands(plan.flops_per_token), "\n",             //
-                "Tokens per step and rank: ", with_thousands(plan.tokens_per_step), " in ",  //
-                plan.micro_batches, " micro-batch(es)\n",                                    //
-                conversions, describe(plan.memory));
+  std::string text = describe(plan.model);
+  if (plan.mesh.size() > 1) text += describe(plan.mesh) + "\n";
+  text += concat("Parameters: ", with_thousands(plan.parameters.total), " (embedding ",
+                 with_thousands(plan.parameters.embedding), ")\n",
+                 "FLOPs per token: ", with_thousands(plan.flops_per_token), "\n",
+                 describe_tokens(plan), "\n");
+  for (const ConversionReport& report : plan.conversions) text += report.table() + "\n";
+  text += describe(plan.memory);
+  if (!plan.traffic.empty()) text += "\n" + describe(plan.traffic);
+  return text + "\n" + describe_fit(plan.memory);
 }
 
 nlohmann::ordered_json to_json(const JobPlan& plan) {
@@ -85,12 +134,27 @@ nlohmann::ordered_json to_json(const JobPlan& plan) {
   for (const MemoryMoment& moment : plan.memory.timeline) {
     timeline.push_back({{"name", moment.name}, {"bytes", moment.bytes}});
   }
+  nlohmann::ordered_json traffic = nlohmann::ordered_json::array();
+  for (const Traffic& each : plan.traffic) {
+    traffic.push_back({{"axis", each.axis},
+                       {"collective", each.collective},
+                       {"what", each.what},
+                       {"bytes", each.bytes}});
+  }
+  nlohmann::ordered_json fits;
+  for (const Gpu& gpu : kGpus) fits[gpu.name] = plan.memory.peak.bytes <= gpu.bytes;
   return {{"model", describe_model(plan.model).to_json()},
+          {"mesh",
+           {{"ranks", plan.mesh.size()},
+            {"dp_replicate", plan.mesh.dp_replicate},
+            {"dp_shard", plan.mesh.dp_shard},
+            {"tp", plan.mesh.tp}}},
           {"parameters", plan.parameters.total},
           {"embedding_parameters", plan.parameters.embedding},
           {"flops_per_token", plan.flops_per_token},
           {"micro_batches", plan.micro_batches},
           {"tokens_per_step_and_rank", plan.tokens_per_step},
+          {"tokens_per_step", plan.mesh.data_ranks() * plan.tokens_per_step},
           {"linears", linears},
           {"conversions", to_json(plan.conversions)},
           {"memory",
@@ -99,10 +163,14 @@ nlohmann::ordered_json to_json(const JobPlan& plan) {
             {"float8_copies", plan.memory.float8_copies},
             {"moments", plan.memory.moments},
             {"workspace", plan.memory.workspace},
+            {"gathered_weights", plan.memory.gathered_weights},
             {"saved_activations", plan.memory.saved_activations},
             {"gradients", plan.memory.gradients},
+            {"gradients_in_reduction", plan.memory.gradients_in_reduction},
             {"timeline", timeline},
-            {"peak", {{"name", plan.memory.peak.name}, {"bytes", plan.memory.peak.bytes}}}}}};
+            {"peak", {{"name", plan.memory.peak.name}, {"bytes", plan.memory.peak.bytes}}},
+            {"fits", fits}}},
+          {"traffic", traffic}};
 }
 
 void log_model(const JobConfig& job, const JobPlan& plan, const std::string& device_name,

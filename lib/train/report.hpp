@@ -10,6 +10,7 @@
 #include "lib/model/decoder_config.hpp"
 #include "lib/parallel/mesh.hpp"
 #include "lib/train/memory_plan.hpp"
+#include "lib/train/traffic_plan.hpp"
 
 namespace titan {
 
@@ -21,14 +22,17 @@ struct JobPlan {
   ParameterCount parameters;
   int64_t flops_per_token = 0;
   int64_t micro_batches = 0;
-  int64_t tokens_per_step = 0;  // on this rank
+  int64_t tokens_per_step = 0;  // of a data rank
   MemoryPlan memory;
+  std::vector<Traffic> traffic;
 };
 // `measure`: as for decoder_config().
 JobPlan plan_job(const JobConfig& job, const MeshShape& mesh = {},
                  const MeasureGroup& measure = {});
 
 std::string describe(const JobPlan& plan);
+// Which GPUs hold the planned peak, or a warning that none does.
+std::string describe_fit(const MemoryPlan& plan);
 nlohmann::ordered_json to_json(const JobPlan& plan);
 nlohmann::ordered_json to_json(const std::vector<ConversionReport>& reports);
 

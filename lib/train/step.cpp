@@ -44,19 +44,16 @@ StepContext Step::context(const MicroBatch& micro_batch) {
           &tp_stream_, peers_.get(),      loss_parallel_};
 }
 
-bool Step::embeds_by_rows(const StepContext& context, const MicroBatch& micro_batch) const {
-  const Group& ranks = sharder_.mesh().dp_shard;
-  const ShardRows& shard = sharder_.units()[0].parameters[0].shard;
-  const bool all_have_rows =
-      shard.chunk * (ranks.size() - 1) < sharder_.units()[0].parameters[0].shape[0];
-  return ranks.size() > 1 && all_have_rows &&
-         decoder_.embedding.exchanges_outputs(context, micro_batch.tokens.size(0), ranks.size());
+bool Step::embeds_by_rows(const MicroBatch& micro_batch) const {
+  const int64_t rows = sharder_.units()[0].parameters[0].shape[0];
+  return Embedding::exchanges_outputs(rows, micro_batch.tokens.size(0),
+                                      sharder_.mesh().dp_shard.size());
 }
 
 at::Tensor Step::embed(const StepContext& context, const MicroBatch& micro_batch) {
   const Parameter& table = sharder_.units()[0].parameters[0];
   const int64_t first = table.members[0].offset[0];
-  if (embeds_by_rows(context, micro_batch)) {
+  if (embeds_by_rows(micro_batch)) {
     sharder_.start_gather(decoder_.block_unit(0));
     return decoder_.embedding.forward(
         context, {table.compute, first + table.shard.first, sharder_.mesh().dp_shard},
@@ -70,11 +67,10 @@ at::Tensor Step::embed(const StepContext& context, const MicroBatch& micro_batch
   return x;
 }
 
-void Step::embed_backward(const StepContext& context, const MicroBatch& micro_batch,
-                          const at::Tensor& dx) {
+void Step::embed_backward(const MicroBatch& micro_batch, const at::Tensor& dx) {
   const Parameter& table = sharder_.units()[0].parameters[0];
   const int64_t first = table.members[0].offset[0];
-  if (embeds_by_rows(context, micro_batch)) {
+  if (embeds_by_rows(micro_batch)) {
     const Gradients gradients = sharder_.shard_gradients(0);
     decoder_.embedding.backward({gradients[0], first + table.shard.first, sharder_.mesh().dp_shard},
                                 gradients.accumulate, dx, micro_batch.tokens);
@@ -121,7 +117,7 @@ at::Tensor Step::forward_backward(const MicroBatch& micro_batch,
     sharder_.release(unit, Direction::kBackward);
     sharder_.start_reduce(unit, last_micro_batch);
   }
-  embed_backward(context, micro_batch, dx.all.wait());
+  embed_backward(micro_batch, dx.all.wait());
   sharder_.start_reduce(0, last_micro_batch);
   sharder_.finish_reduce(last_micro_batch);
   return loss;

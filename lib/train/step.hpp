@@ -41,10 +41,9 @@ class Step {
  private:
   StepContext context(const MicroBatch& micro_batch);
   // Whether the embedding works on this rank's rows of the table, not on a gathered one.
-  bool embeds_by_rows(const StepContext& context, const MicroBatch& micro_batch) const;
+  bool embeds_by_rows(const MicroBatch& micro_batch) const;
   at::Tensor embed(const StepContext& context, const MicroBatch& micro_batch);
-  void embed_backward(const StepContext& context, const MicroBatch& micro_batch,
-                      const at::Tensor& dx);
+  void embed_backward(const MicroBatch& micro_batch, const at::Tensor& dx);
   // Through the embedding and the blocks; ends with the gather of the head on its way.
   at::Tensor forward(const StepContext& context, const MicroBatch& micro_batch,
                      std::vector<std::unique_ptr<Block::Saved>>* saved);

@@ -55,7 +55,7 @@ std::string part_of(const std::string& kernel) {
 StepTiming time_step(const JobConfig& job, const ops::Device& device, World& world, int64_t steps) {
   const std::unique_ptr<HostGroup> hosts = world.host_group("bench");
   const Mesh mesh = make_mesh(mesh_shape(job, world.size()), world);
-  Float8Measurements measurements(job, device);
+  Float8Measurements measurements(job, device, mesh.shape, *hosts);
   const JobPlan plan = plan_job(job, mesh.shape, measurements.measurer());
   measurements.finish();
   const Decoder decoder = build(plan.model);

@@ -163,7 +163,7 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_, World& world_)
       hosts(world.host_group("trainer")),
       mesh(make_mesh(mesh_shape(job, world.size()), world)),
       seed(seed_of(job, *hosts)),
-      measurements(job, device),
+      measurements(job, device, mesh.shape, *hosts),
       plan(plan_on(device, job, mesh.shape, measurements)),
       model(plan.model),
       decoder(build(model)),

@@ -74,19 +74,20 @@ DecoderConfig converted(const Case& c, std::vector<std::string> filter,
 fs::path folder_of(const Case& c, const fs::path& root) { return root / c.name(); }
 
 Float8Measurements measurements_in(const fs::path& folder, const ops::Device& device,
-                                   TimeLinearGroup time) {
+                                   HostGroup& ranks, TimeLinearGroup time) {
   return Float8Measurements(folder / "float8_measurements.json", {{"device", device.name()}},
-                            std::move(time));
+                            std::move(time), ranks);
 }
 
 // For all tokens of a flavour and degree; leaves a table and the seconds that it took.
 void choose(const std::string& flavor, int64_t tensor_parallel, const fs::path& root) {
   const ops::Device device = ops::Device::cuda(0);
+  HostGroup alone;
   for (const int64_t tokens : kTokens) {
     const Case c{flavor, tensor_parallel, tokens};
     const double start = monotonic_seconds();
-    Float8Measurements measurements =
-        measurements_in(folder_of(c, root), device, [&](const auto& kind, const auto& choices) {
+    Float8Measurements measurements = measurements_in(
+        folder_of(c, root), device, alone, [&](const auto& kind, const auto& choices) {
           return time_linear_group_sync(device, kind, choices,
                                         {.recipe = Float8Recipe::kRowwise, .sharder = kSharder});
         });
@@ -256,8 +257,9 @@ TEST_P(MeasuredFilter, IsWithinOnePercentOfTheBest) {
   ASSERT_TRUE(std::ifstream(folder_of(c, root_) / "seconds") >> seconds);
 
   const ops::Device device = ops::Device::cuda(0);
+  HostGroup alone;
   Float8Measurements measurements = measurements_in(
-      folder_of(c, root_), device, [](const auto& kind, const auto&) -> std::vector<double> {
+      folder_of(c, root_), device, alone, [](const auto& kind, const auto&) -> std::vector<double> {
         throw Error(concat("the table lacks ", kind.name));
       });
   const DecoderConfig own = converted(c, {"auto_filter_measured"}, measurements.measurer());

@@ -74,6 +74,29 @@ TEST(Float8Converter, SubstringsMatchAsUpstream) {
   EXPECT_EQ(convert(model, {"layers.1."}).converted(), 11 * 7 + 1);
 }
 
+// The filters taken over from upstream see whole linears; the products their parts.
+TEST(Float8Converter, TensorParallelPartsMustDivideToo) {
+  DecoderConfig model = registry("llama3", "debugmodel", {.n_layers = 1, .vocab_size = 2000});
+  const auto convert_split = [&](std::vector<std::string> filter, int64_t tp) {
+    return float8_linear_converter({.filter_fqns = std::move(filter), .tokens = 8192, .tp = tp})
+        ->convert(model);
+  };
+  // 2000 words are 125 x 16, but 500 on a rank are not.
+  ConversionReport report = convert_split({}, 4);
+  EXPECT_EQ(reasons(report)["output"], "N / 4 = 500 is no multiple of 16");
+  EXPECT_EQ(report.converted(), 7);
+  EXPECT_EQ(report.rows[6].name, "layers.0.feed_forward.w2");
+  EXPECT_EQ(report.rows[6].k, 768);
+  EXPECT_EQ(report.rows[6].own_k, 192);
+  EXPECT_EQ(report.rows[6].own_n, 256);
+  EXPECT_THAT(report.table(), HasSubstr("K     768/4  N       256  float8"));
+
+  model = registry("llama3", "8B", {.n_layers = 1});
+  report = convert_split({"auto_filter_small_kn"}, 8);
+  EXPECT_EQ(reasons(report)["layers.0.attention.wq"], "");  // N 512 on a rank, 4096 for the filter
+  EXPECT_EQ(reasons(report)["layers.0.attention.wk"], "N 1024 <= 2048");
+}
+
 TEST(Float8Converter, NamesWhatDoesNotDivide) {
   DecoderConfig model = registry("llama3", "debugmodel", {.n_layers = 1, .vocab_size = 1000});
   EXPECT_EQ(reasons(convert(model, {}))["output"], "N is no multiple of 16");

@@ -12,8 +12,8 @@ namespace {
 
 using Place = LinearGroupKind::Place;
 
-LinearGroupKind kind(Place place, std::vector<LinearGroupKind::Member> members) {
-  return {.name = "", .place = place, .m = 32, .k = 48, .members = std::move(members)};
+LinearGroupKind kind(Place place, std::vector<LinearGroupKind::Member> members, int64_t tp = 1) {
+  return {.name = "", .place = place, .m = 32, .k = 48, .members = std::move(members), .tp = tp};
 }
 
 const LinearGroupKind kKinds[] = {
@@ -22,6 +22,10 @@ const LinearGroupKind kKinds[] = {
     kind(Place::kGateUp, {{"w1", 64}, {"w3", 64}}),
     kind(Place::kDown, {{"w2", 32}}),
     kind(Place::kOutput, {{"output", 96}}),
+    kind(Place::kQkv, {{"wq", 64}, {"wk", 16}, {"wv", 16}}, 2),
+    kind(Place::kWo, {{"wo", 32}}, 2),
+    kind(Place::kGateUp, {{"w1", 64}, {"w3", 64}}, 2),
+    kind(Place::kDown, {{"w2", 32}}, 2),
 };
 
 TEST(LinearTiming, EveryPlaceAndChoiceRuns) {
@@ -30,11 +34,14 @@ TEST(LinearTiming, EveryPlaceAndChoiceRuns) {
     const std::vector<Float8Members> choices =
         float8_choices(kind, Float8Members(kind.members.size(), true));
     for (const Float8Recipe recipe : {Float8Recipe::kRowwise, Float8Recipe::kRowwiseWithGwHp}) {
-      for (const int64_t micro_batches : {1, 3}) {
-        const std::vector<double> milliseconds = time_linear_group_sync(
-            device, kind, choices, {.recipe = recipe, .sharder = {.micro_batches = micro_batches}});
-        ASSERT_EQ(milliseconds.size(), choices.size());
-        for (const double each : milliseconds) EXPECT_GT(each, 0) << kind.members[0].name;
+      for (const MeshShape& mesh : {MeshShape{}, MeshShape{.dp_shard = 2}, MeshShape{2, 1, 1}}) {
+        for (const int64_t micro_batches : {1, 3}) {
+          const std::vector<double> milliseconds = time_linear_group_sync(
+              device, kind, choices,
+              {.recipe = recipe, .sharder = {.micro_batches = micro_batches}, .mesh = mesh});
+          ASSERT_EQ(milliseconds.size(), choices.size());
+          for (const double each : milliseconds) EXPECT_GT(each, 0) << kind.members[0].name;
+        }
       }
     }
   }

@@ -1,6 +1,8 @@
 // Runs a function on every rank of a world whose ranks are threads, and rethrows what any threw.
 #pragma once
 
+#include <ATen/Parallel.h>
+
 #include <exception>
 #include <functional>
 #include <thread>
@@ -17,6 +19,7 @@ inline void on_every_rank(int64_t size, const std::function<void(World&)>& run) 
   for (size_t rank = 0; rank < worlds.size(); ++rank) {
     threads.emplace_back([&, rank] {
       try {
+        at::set_num_threads(1);  // the ranks share the cores; waiting helpers would hold them up
         World world = std::move(worlds[rank]);
         run(world);
       } catch (...) {

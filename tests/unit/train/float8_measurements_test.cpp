@@ -10,14 +10,15 @@
 #include "lib/base/error.hpp"
 #include "lib/base/file.hpp"
 #include "lib/train/report.hpp"
+#include "tests/unit/parallel/rank_threads.hpp"
 
 namespace titan {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 const ordered_json kMadeWith = {
     {"device", "NVIDIA H200"}, {"cuBLASLt", "130100"}, {"recipe", "rowwise"}, {"micro_batches", 1}};
@@ -32,7 +33,7 @@ LinearGroupKind qkv(int64_t m = 8192) {
 
 const Float8Members kAll = {true, true, true};
 
-class Float8MeasurementsTest : public testing::Test {
+class Float8MeasurementsTest : public ::testing::Test {
  protected:
   Float8MeasurementsTest()
       : folder_(fs::temp_directory_path() / concat("titan_float8_measurements.", ::getpid())),
@@ -45,21 +46,24 @@ class Float8MeasurementsTest : public testing::Test {
   // were taken. Returns what was logged.
   std::string run(const ordered_json& made_with, const std::vector<LinearGroupKind>& kinds,
                   const Float8Members& candidates = kAll) {
-    testing::internal::CaptureStdout();
-    Float8Measurements measurements(file_, made_with,
-                                    [this](const auto&, const std::vector<Float8Members>& choices) {
-                                      clock_ += 1;
-                                      std::vector<double> times(choices.size(), 0.95 * clock_);
-                                      times[0] = (1 + 1.0 / 300) * clock_;
-                                      return times;
-                                    });
+    ::testing::internal::CaptureStdout();
+    HostGroup alone;
+    Float8Measurements measurements(
+        file_, made_with,
+        [this](const auto&, const std::vector<Float8Members>& choices) {
+          clock_ += 1;
+          std::vector<double> times(choices.size(), 0.95 * clock_);
+          times[0] = (1 + 1.0 / 300) * clock_;
+          return times;
+        },
+        alone);
     const MeasureGroup measure = measurements.measurer();
     measured_.clear();
     for (const LinearGroupKind& kind : kinds) measured_.push_back(measure(kind, candidates));
     measurements.finish();
     measurements.save();
     timed_ = measurements.timed();
-    return testing::internal::GetCapturedStdout();
+    return ::testing::internal::GetCapturedStdout();
   }
 
   fs::path folder_, file_;
@@ -155,6 +159,35 @@ TEST_F(Float8MeasurementsTest, TheTableNamesMembersTimesAndTheChoice) {
   EXPECT_EQ(group["chosen"], (ordered_json{"wq", "wk", "wv"}));
 }
 
+// Each rank has a clock of its own; rank 0's decides.
+TEST_F(Float8MeasurementsTest, RanksDecideByTheTimesOfTheFirst) {
+  std::vector<std::string> tables(3);
+  std::vector<size_t> timed(3);
+  titan::testing::on_every_rank(3, [&](World& world) {
+    const auto rank = static_cast<size_t>(world.rank());
+    const std::unique_ptr<HostGroup> ranks = world.host_group("measurements");
+    Float8Measurements measurements(
+        file_, kMadeWith,
+        [&](const auto&, const std::vector<Float8Members>& choices) {
+          std::vector<double> times(choices.size(), 1.0 / 3 + static_cast<double>(rank));
+          times[0] = 1;
+          return times;
+        },
+        *ranks);
+    const MeasureGroup measure = measurements.measurer();
+    for (const LinearGroupKind& kind : {qkv(), qkv(4096)}) {
+      EXPECT_EQ(fastest_choice(measure(kind, kAll)), kAll) << "rank " << rank;
+    }
+    tables[rank] = measurements.text();
+    timed[rank] = measurements.timed();
+    if (rank == 0) measurements.save();
+  });
+  EXPECT_EQ(timed, (std::vector<size_t>{2, 0, 0}));
+  EXPECT_EQ(tables[1], tables[0]);
+  EXPECT_EQ(tables[2], tables[0]);
+  EXPECT_EQ(read_file(file_), tables[0]);
+}
+
 // ---- As a job asks for it ----
 
 JobConfig job() {
@@ -189,9 +222,37 @@ TEST(Float8MeasurementsOfAJob, ThePlanHoldsWhatWasMeasured) {
   EXPECT_THAT(describe(plan), HasSubstr("float8: measured 1.000 ms against 2.000 ms in bf16"));
 }
 
+TEST(Float8MeasurementsOfAJob, KindsAreThoseOfATensorParallelRank) {
+  std::map<std::string, LinearGroupKind> kinds;
+  const JobPlan plan =
+      plan_job(job(), {.dp_shard = 2, .tp = 4}, [&](const auto& kind, const auto& candidates) {
+        kinds[kind.members.front().name] = kind;
+        return measure_group(kind, candidates, [](const auto&, const auto& choices) {
+          return std::vector<double>(choices.size(), 1);
+        });
+      });
+  ASSERT_EQ(kinds.size(), 4u);
+  for (const auto& [name, kind] : kinds) {
+    EXPECT_EQ(kind.m, 8192) << name;
+    EXPECT_EQ(kind.tp, 4) << name;
+  }
+  EXPECT_EQ(kinds["wq"].k, 4096);
+  EXPECT_EQ(kinds["wq"].members.at(0).n, 1024);
+  EXPECT_EQ(kinds["wq"].members.at(1).n, 256);
+  EXPECT_EQ(kinds["wo"].k, 1024);
+  EXPECT_EQ(kinds["wo"].members.at(0).n, 4096);
+  EXPECT_EQ(kinds["w1"].members.at(0).n, 3584);
+  EXPECT_EQ(kinds["w2"].k, 3584);
+  // The model stays whole; nothing gained, so nothing is left in float8.
+  EXPECT_EQ(plan.model.layers[0].feed_forward.down.in_features(), 14336);
+  EXPECT_EQ(plan.conversions.at(0).converted(), 0);
+  EXPECT_THAT(plan.conversions.at(0).table(), HasSubstr("K   14336/4  N      4096  not: measured"));
+}
+
 TEST(Float8MeasurementsOfAJob, OnTheCpuNothingIsTimed) {
   const ops::Device cpu = ops::Device::cpu();
-  EXPECT_EQ(Float8Measurements(job(), cpu).measurer(), nullptr);
+  HostGroup alone;
+  EXPECT_EQ(Float8Measurements(job(), cpu, {}, alone).measurer(), nullptr);
   const JobPlan plan = plan_job(job());
   EXPECT_EQ(plan.conversions.at(0).summary(), "float8 rowwise: 14 of 15 linears");
   EXPECT_THAT(describe(plan), HasSubstr("auto_filter_measured: nothing can be measured"));

@@ -1,0 +1,21 @@
+// What the plans of a step start from, beside the model's tree.
+#pragma once
+
+#include <cstdint>
+
+#include "lib/parallel/mesh.hpp"
+#include "lib/parallel/sharder.hpp"
+
+namespace titan {
+
+struct PlanConfig {
+  int64_t batch = 0;  // sequences in a micro-batch, of each data rank
+  int64_t seq_len = 0;
+  SharderConfig sharder = {};
+  MeshShape mesh = {};
+
+  int64_t tokens() const { return batch * seq_len; }
+  int64_t element() const { return static_cast<int64_t>(c10::elementSize(sharder.compute_dtype)); }
+};
+
+}  // namespace titan
