@@ -38,10 +38,13 @@ struct HuggingFaceOptions {
   Dtype dtype = Dtype::kFloat32;
   std::filesystem::path tokenizer_folder = {};  // its tokenizer files are copied; empty: none
   uint64_t max_shard_bytes = 5'000'000'000;
+  // Of the weights' files this call writes the first after `part` and every parts-th from there;
+  // part 0 writes all other files too.
+  size_t part = 0, parts = 1;
 };
 
-// Writes the model into an existing, empty directory, fsynced. Returns the bytes written. Throws
-// InputError when the source's tensors are not those of the model, Error when writing fails.
+// Writes the model into an existing directory, fsynced. Returns the bytes of weights written.
+// Throws InputError when the source's tensors are not those of the model, Error when writing fails.
 uint64_t export_hugging_face(FileSystem& files, const TensorSource& source,
                              const ModelDescription& model, const std::filesystem::path& directory,
                              const HuggingFaceOptions& options);

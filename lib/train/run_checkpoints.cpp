@@ -171,10 +171,11 @@ std::optional<ResumeState> RunCheckpoints::load() {
   const config::Checkpoint& options = job_.checkpoint;
   if (!checkpointer_) return std::nullopt;
   std::optional<ResumeState> resume;
+  auto load_it = [&](const CheckpointReader& reader) { resume = load_own(reader); };
   if (options.load_step >= 0) {
-    resume = load_own(*checkpointer_->open_step(options.load_step));
+    checkpointer_->load_step(options.load_step, load_it);
   } else {
-    checkpointer_->load_latest([&](const CheckpointReader& reader) { resume = load_own(reader); });
+    checkpointer_->load_latest(load_it);
   }
   const bool has_initial = options.initial_load_path.has_value() || options.initial_load_in_hf;
   if (resume) {
