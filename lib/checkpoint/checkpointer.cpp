@@ -47,10 +47,7 @@ Checkpointer::Checkpointer(Config config, FileSystem& files, std::unique_ptr<Hos
   });
 }
 
-Checkpointer::~Checkpointer() {
-  wait();
-  if (deleting_.joinable()) deleting_.join();
-}
+Checkpointer::~Checkpointer() { wait(); }
 
 SaveOutcome Checkpointer::save(Snapshot snapshot) {
   check(snapshot);
@@ -168,7 +165,7 @@ void Checkpointer::purge(int64_t newest, fs::path replaced) {
 
 void Checkpointer::delete_in_background(std::vector<fs::path> paths) {
   if (deleting_.joinable()) deleting_.join();
-  deleting_ = std::thread([this, paths = std::move(paths)] {
+  deleting_ = std::jthread([this, paths = std::move(paths)] {
     for (const fs::path& path : paths) {
       try {
         files_.remove_all(path);

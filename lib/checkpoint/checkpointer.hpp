@@ -95,7 +95,7 @@ class Checkpointer {
   FolderLock lock_;  // rank 0's
   std::optional<int64_t> loaded_step_;
   std::thread saving_;
-  std::thread deleting_;
+  std::jthread deleting_;  // joins by itself, also where the constructor throws
   std::atomic<bool> save_running_ = false;
   std::vector<SaveOutcome> outcomes_;  // the saving thread appends; read after it was joined
 };

@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/checkpoint/file_system.hpp"
@@ -59,6 +60,8 @@ class HuggingFaceReader : public TensorSource {
   HuggingFaceReader(const std::filesystem::path& directory, const ModelDescription& model);
 
   const ModelDescription& model() const { return model_; }
+  // Whether the model has no output weights of its own: they are read from the embedding.
+  bool output_is_embedding() const { return output_is_embedding_; }
   const TensorTable& tensors() const override { return tensors_; }
   void read(const std::string& name, const Box& block, std::span<std::byte> out) const override;
 
@@ -70,10 +73,14 @@ class HuggingFaceReader : public TensorSource {
   };
 
   ModelDescription model_;
+  bool output_is_embedding_ = false;
   std::vector<std::unique_ptr<SafetensorsReader>> files_;
   std::map<std::string, Place> places_;  // by our name
   TensorTable tensors_;
 };
+
+inline constexpr std::string_view kTiedWarning =
+    "the output weights are tied to the embedding in this model: they start equal and train apart";
 
 // Writes a Hugging Face model as a model-only checkpoint (step 0, float32) in our format at
 // `target`, which must not exist. Throws InputError or Error.

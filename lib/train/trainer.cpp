@@ -118,6 +118,7 @@ struct Trainer::State {
   Decoder decoder;
   Sharder sharder;
   Optimizer optimizer;
+  World world;  // of one process
   RunCheckpoints checkpoints;
   Step step_program;
   ThroughputMeter meter;
@@ -156,7 +157,7 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_, World& world_)
       sharder(declare_units(model, {mesh.tp.rank(), mesh.tp.size()}),
               sharder_config(job, mesh.shape), device, mesh),
       optimizer(optimizer_config(job), sharder, device),
-      checkpoints(job, model, sharder, optimizer, device),
+      checkpoints(job, model, sharder, optimizer, device, world),
       step_program(decoder, model, sharder, device),
       meter(meter_config()),
       loader(

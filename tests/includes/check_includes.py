@@ -21,7 +21,8 @@ BELOW["apps"] = [folder for folder in BELOW]
 
 # Folders and, where a folder has both kinds, files.
 TORCH_FREE = ["lib/base/", "kernels/", "lib/config/", "lib/data/", "lib/checkpoint/", "lib/parallel/agree.",
-              "lib/parallel/host_group.", "lib/parallel/launch.", "lib/parallel/slurm_lists."]  # fmt: skip
+              "lib/parallel/error_file.", "lib/parallel/host_group.", "lib/parallel/launch.",
+              "lib/parallel/slurm_lists."]  # fmt: skip
 TORCH = re.compile(r"(ATen|c10|torch|caffe2)/")
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
 SUFFIXES = {".hpp", ".cpp", ".cu", ".cuh"}
