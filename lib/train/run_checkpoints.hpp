@@ -25,7 +25,7 @@ struct ResumeState {
   int64_t tokens_seen = 0;
   // To be saved: this rank's DataLoader::state(). Loaded: that of all ranks. Null where there is
   // none.
-  nlohmann::json data;
+  nlohmann::json data = {};
   std::optional<uint64_t> seed = {};  // the run's; loading sets it
 };
 

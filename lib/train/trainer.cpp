@@ -118,7 +118,6 @@ struct Trainer::State {
   Decoder decoder;
   Sharder sharder;
   Optimizer optimizer;
-  World world;  // of one process
   RunCheckpoints checkpoints;
   Step step_program;
   ThroughputMeter meter;
