@@ -2,95 +2,52 @@
 
 #include <chrono>
 #include <cstdio>
-#include <set>
+#include <sstream>
+#include <system_error>
 #include <utility>
 
 #include "lib/base/error.hpp"
 #include "lib/base/log.hpp"
-#include "lib/checkpoint/hugging_face.hpp"
 #include "lib/checkpoint/pending_directory.hpp"
-#include "lib/checkpoint/shard_writer.hpp"
+#include "lib/checkpoint/write_snapshot.hpp"
+#include "lib/parallel/agree.hpp"
 
 namespace titan {
 namespace fs = std::filesystem;
 namespace {
 
-void check_slices(std::span<const TensorSlice> slices) {
-  std::set<std::string> names;
-  for (const TensorSlice& slice : slices) {
-    TITAN_CHECK(names.insert(slice.name).second, "snapshot: two slices of ", slice.name);
-    TITAN_CHECK(inside(slice.box(), slice.global_shape), "snapshot: the slice of ", slice.name,
-                " does not lie in ", to_string(slice.global_shape));
-    TITAN_CHECK(
-        slice.bytes.size() == static_cast<size_t>(volume(slice.shape)) * byte_size(slice.dtype),
-        "snapshot: ", slice.bytes.size(), " bytes for ", slice.name, " ", to_string(slice.shape));
-  }
-}
-
-void check(const Snapshot& snapshot) {
-  TITAN_CHECK(snapshot.step >= 0, "snapshot: step ", snapshot.step);
-  check_slices(snapshot.model);
-  check_slices(snapshot.optimizer);
-  bool plain = snapshot.export_dtype == Dtype::kFloat32 && !snapshot.in_hugging_face;
-  TITAN_CHECK(snapshot.model_only ? snapshot.optimizer.empty() : plain,
-              "snapshot: optimizer state with a model-only form");
-}
-
-TensorTable table(std::span<const TensorSlice> slices, Dtype float32_as) {
-  TensorTable tensors;
-  for (const TensorSlice& slice : slices) {
-    Dtype stored = slice.dtype == Dtype::kFloat32 ? float32_as : slice.dtype;
-    tensors.emplace(slice.name, TensorInfo{stored, slice.global_shape});
-  }
-  return tensors;
-}
-
-// Fills the directory with our format. Returns the bytes written.
-uint64_t write_checkpoint(FileSystem& files, const fs::path& directory, const Snapshot& snapshot) {
-  Manifest manifest{.step = snapshot.step,
-                    .model_only = snapshot.model_only,
-                    .model = snapshot.model_description,
-                    .state = snapshot.state,
-                    .model_tensors = table(snapshot.model, snapshot.export_dtype),
-                    .optimizer_tensors = table(snapshot.optimizer, Dtype::kFloat32),
-                    .files = {}};
-  constexpr int kRank = 0;
-  auto add = [&](std::optional<FileRecord> file) {
-    if (file) manifest.files.push_back(std::move(*file));
-  };
-  add(write_shard(files, directory, Part::kModel, kRank, snapshot.model, snapshot.export_dtype));
-  add(write_shard(files, directory, Part::kOptimizer, kRank, snapshot.optimizer));
-  replace_file(files, directory / kManifestName, to_text(manifest));
-  CheckpointReader proof(directory);  // what could not be opened again is not published
-
-  uint64_t bytes = 0;
-  for (const FileRecord& file : manifest.files) bytes += file.size;
-  return bytes;
+// "9.00 GiB in 6.00 s, 1.50 GiB/s"
+std::string cost_text(uint64_t bytes, double seconds) {
+  const double gib = static_cast<double>(bytes) / (1 << 30);
+  char text[80];
+  std::snprintf(text, sizeof text, "%.2f GiB in %.2f s, %.2f GiB/s", gib, seconds,
+                seconds > 0 ? gib / seconds : 0);
+  return text;
 }
 
 }  // namespace
 
-Checkpointer::Checkpointer(Config config, FileSystem& files)
-    : config_(std::move(config)), files_(files) {
+Checkpointer::Checkpointer(Config config, FileSystem& files, std::unique_ptr<HostGroup> group)
+    : config_(std::move(config)), files_(files), group_(std::move(group)) {
   if (config_.keep_latest_k < 0 || config_.keep_latest_k == 1) {
     throw InputError(
         concat("checkpoint.keep_latest_k = ", config_.keep_latest_k,
                ": expected 0 (keep all) or at least 2, since the last one may be damaged"));
   }
   if (config_.load_only) return;
-  try {
-    make_writable();
-  } catch (const InputError&) {
-    throw;
-  } catch (const Error& error) {
-    log::warning(concat("checkpoints cannot be saved for now: ", error.what()));
-  }
+  on_first_rank(*group_, [this] {
+    try {
+      make_writable();
+    } catch (const InputError&) {
+      throw;
+    } catch (const Error& error) {
+      log::warning(concat("checkpoints cannot be saved for now: ", error.what()));
+    }
+    return std::string();
+  });
 }
 
-Checkpointer::~Checkpointer() {
-  wait();
-  if (deleting_.joinable()) deleting_.join();
-}
+Checkpointer::~Checkpointer() { wait(); }
 
 SaveOutcome Checkpointer::save(Snapshot snapshot) {
   check(snapshot);
@@ -124,39 +81,43 @@ SaveOutcome Checkpointer::run_save(const Snapshot& snapshot) {
   SaveOutcome outcome{.step = snapshot.step, .error = "", .seconds = 0, .bytes = 0};
   try {
     TITAN_CHECK(!config_.load_only, "checkpoint.load_only is set");
-    make_writable();
-    if (deleting_.joinable()) deleting_.join();  // it may be clearing the name that is to be filled
-    if (snapshot.wait_until_ready) snapshot.wait_until_ready();
-    fs::path target = step_path(config_.folder, snapshot.step);
-    if (snapshot.in_hugging_face) {
-      PendingDirectory directory(files_, target);
-      outcome.bytes = export_hugging_face(
-          files_, MemorySource(snapshot.model),
-          ModelDescription::from_json(snapshot.model_description), directory.path(),
-          {.dtype = snapshot.export_dtype, .tokenizer_folder = snapshot.tokenizer_folder});
-      directory.publish();
-      delete_in_background({directory.replaced()});
-    } else {
-      PendingDirectory directory(files_, target, {"model", "optim"});
-      outcome.bytes = write_checkpoint(files_, directory.path(), snapshot);
-      directory.publish();
-      purge(snapshot.step, directory.replaced());
-    }
+    outcome.bytes = write_and_publish(snapshot);
   } catch (const std::exception& error) {
     outcome.error = error.what();
   }
   outcome.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
-  char cost[64];
-  std::snprintf(cost, sizeof cost, "%.2f GiB in %.2f s",
-                static_cast<double>(outcome.bytes) / (1 << 30), outcome.seconds);
+  if (!is_first()) return outcome;
   if (outcome.ok()) {
-    log::info(concat("Saved checkpoint step-", snapshot.step, " (", cost, ")"));
+    log::info(concat("Saved checkpoint step-", snapshot.step, " (",
+                     cost_text(outcome.bytes, outcome.seconds), ")"));
   } else {
     log::error(concat("Checkpoint step-", snapshot.step, " was NOT saved: ", outcome.error,
                       "; earlier checkpoints are untouched"));
   }
   return outcome;
+}
+
+uint64_t Checkpointer::write_and_publish(const Snapshot& snapshot) {
+  // Rank 0's: where it goes out of scope unpublished, all that was written disappears.
+  std::optional<PendingDirectory> pending;
+  const fs::path directory = on_first_rank(*group_, [&] {
+    make_writable();
+    if (deleting_.joinable()) deleting_.join();  // it may be clearing the name that is to be filled
+    pending.emplace(files_, step_path(config_.folder, snapshot.step));
+    return pending->path().string();
+  });
+  const uint64_t bytes = write_snapshot(files_, *group_, snapshot, directory);
+  on_first_rank(*group_, [&] {
+    pending->publish();
+    if (snapshot.in_hugging_face) {
+      delete_in_background({pending->replaced()});
+    } else {
+      purge(snapshot.step, pending->replaced());
+    }
+    return std::string();
+  });
+  return bytes;
 }
 
 void Checkpointer::make_writable() {
@@ -204,7 +165,7 @@ void Checkpointer::purge(int64_t newest, fs::path replaced) {
 
 void Checkpointer::delete_in_background(std::vector<fs::path> paths) {
   if (deleting_.joinable()) deleting_.join();
-  deleting_ = std::thread([this, paths = std::move(paths)] {
+  deleting_ = std::jthread([this, paths = std::move(paths)] {
     for (const fs::path& path : paths) {
       try {
         files_.remove_all(path);
@@ -223,19 +184,52 @@ std::vector<int64_t> Checkpointer::steps() const {
   return newest_first;
 }
 
-std::unique_ptr<CheckpointReader> Checkpointer::open(int64_t step, const fs::path& path) {
-  auto reader = std::make_unique<CheckpointReader>(path);
-  if (reader->manifest().step != step) {
-    throw CorruptCheckpoint(
-        concat(path.string(), " holds the manifest of step ", reader->manifest().step));
-  }
-  loaded_step_ = step;
-  return reader;
+// The steps as rank 0 finds them.
+std::map<int64_t, fs::path> Checkpointer::agreed_steps() {
+  std::istringstream lines(on_first_rank(*group_, [this] {
+    std::string text;
+    for (const auto& [step, path] : find_steps(config_.folder)) {
+      text += concat(step, " ", path.filename().string(), "\n");
+    }
+    return text;
+  }));
+  std::map<int64_t, fs::path> steps;
+  int64_t step;
+  for (std::string name; lines >> step >> name;) steps.emplace(step, config_.folder / name);
+  return steps;
 }
 
-std::unique_ptr<CheckpointReader> Checkpointer::open_step(int64_t step) {
+// Every rank reads its part. Returns the first rank's damage, or "".
+std::string Checkpointer::load_together(int64_t step, const fs::path& path, const Load& load) {
+  const std::vector<std::string> damage = on_all_ranks(*group_, [&]() -> std::string {
+    std::error_code error;
+    if (!is_first() && !fs::is_directory(path, error)) {
+      throw InputError(concat(path.string(), ", which rank 0 has found, is not to be seen here: ",
+                              "checkpoint.folder must be on a file system that all hosts share"));
+    }
+    try {
+      CheckpointReader reader(path);
+      if (reader.manifest().step != step) {
+        throw CorruptCheckpoint(
+            concat(path.string(), " holds the manifest of step ", reader.manifest().step));
+      }
+      load(reader);
+    } catch (const CorruptCheckpoint& corrupt) {
+      return corrupt.what();
+    }
+    return "";
+  });
+  for (size_t rank = 0; rank < damage.size(); ++rank) {
+    if (damage[rank].empty()) continue;
+    return damage.size() == 1 ? damage[rank] : concat("rank ", rank, ": ", damage[rank]);
+  }
+  loaded_step_ = step;
+  return "";
+}
+
+void Checkpointer::load_step(int64_t step, const Load& load) {
   if (saving_.joinable()) saving_.join();
-  std::map<int64_t, fs::path> steps = find_steps(config_.folder);
+  const std::map<int64_t, fs::path> steps = agreed_steps();
   auto found = steps.find(step);
   if (found == steps.end()) {
     std::string available;
@@ -245,30 +239,27 @@ std::unique_ptr<CheckpointReader> Checkpointer::open_step(int64_t step) {
                             config_.folder.string(),
                             available.empty() ? "; it holds none" : "; steps there: ", available));
   }
-  auto reader = open(step, found->second);
-  if (steps.rbegin()->first > step) {
+  const std::string damage = load_together(step, found->second, load);
+  if (!damage.empty()) throw CorruptCheckpoint(damage);
+  if (is_first() && steps.rbegin()->first > step) {
     log::warning(concat(
         "checkpoint step-", steps.rbegin()->first, " is newer than step-", step,
         ", the one loaded, and stays: a later run without checkpoint.load_step would load it"));
   }
-  return reader;
 }
 
-std::optional<int64_t> Checkpointer::load_latest(
-    const std::function<void(const CheckpointReader&)>& load) {
+std::optional<int64_t> Checkpointer::load_latest(const Load& load) {
   if (saving_.joinable()) saving_.join();
-  std::map<int64_t, fs::path> steps = find_steps(config_.folder);
+  const std::map<int64_t, fs::path> steps = agreed_steps();
   if (steps.empty()) return std::nullopt;
   std::string reasons;
   for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
-    try {
-      load(*open(step->first, step->second));
-      return step->first;
-    } catch (const CorruptCheckpoint& error) {
-      log::warning(
-          concat("checkpoint step-", step->first, " is not valid and skipped: ", error.what()));
-      reasons += concat("\n  step-", step->first, ": ", error.what());
+    const std::string damage = load_together(step->first, step->second, load);
+    if (damage.empty()) return step->first;
+    if (is_first()) {
+      log::warning(concat("checkpoint step-", step->first, " is not valid and skipped: ", damage));
     }
+    reasons += concat("\n  step-", step->first, ": ", damage);
   }
   throw InputError(
       concat("no checkpoint in ", config_.folder.string(),

@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/checkpoint/file_system.hpp"
@@ -38,10 +39,13 @@ struct HuggingFaceOptions {
   Dtype dtype = Dtype::kFloat32;
   std::filesystem::path tokenizer_folder = {};  // its tokenizer files are copied; empty: none
   uint64_t max_shard_bytes = 5'000'000'000;
+  // Of the weights' files this call writes the first after `part` and every parts-th from there;
+  // part 0 writes all other files too.
+  size_t part = 0, parts = 1;
 };
 
-// Writes the model into an existing, empty directory, fsynced. Returns the bytes written. Throws
-// InputError when the source's tensors are not those of the model, Error when writing fails.
+// Writes the model into an existing directory, fsynced. Returns the bytes of weights written.
+// Throws InputError when the source's tensors are not those of the model, Error when writing fails.
 uint64_t export_hugging_face(FileSystem& files, const TensorSource& source,
                              const ModelDescription& model, const std::filesystem::path& directory,
                              const HuggingFaceOptions& options);
@@ -56,6 +60,8 @@ class HuggingFaceReader : public TensorSource {
   HuggingFaceReader(const std::filesystem::path& directory, const ModelDescription& model);
 
   const ModelDescription& model() const { return model_; }
+  // Whether the model has no output weights of its own: they are read from the embedding.
+  bool output_is_embedding() const { return output_is_embedding_; }
   const TensorTable& tensors() const override { return tensors_; }
   void read(const std::string& name, const Box& block, std::span<std::byte> out) const override;
 
@@ -67,10 +73,14 @@ class HuggingFaceReader : public TensorSource {
   };
 
   ModelDescription model_;
+  bool output_is_embedding_ = false;
   std::vector<std::unique_ptr<SafetensorsReader>> files_;
   std::map<std::string, Place> places_;  // by our name
   TensorTable tensors_;
 };
+
+inline constexpr std::string_view kTiedWarning =
+    "the output weights are tied to the embedding in this model: they start equal and train apart";
 
 // Writes a Hugging Face model as a model-only checkpoint (step 0, float32) in our format at
 // `target`, which must not exist. Throws InputError or Error.

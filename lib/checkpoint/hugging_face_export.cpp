@@ -110,22 +110,31 @@ uint64_t export_hugging_face(FileSystem& files, const TensorSource& source,
   require_float_weights(source.tensors());
 
   std::vector<std::vector<LlamaTensor>> shards = split(tensors, options);
-  Json weight_map = Json::object();
-  uint64_t written = 0;
-  for (size_t i = 0; i < shards.size(); ++i) {
+  auto file_name = [&](size_t i) {
     char name[64];
     std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", i + 1, shards.size());
-    written += write_shard_file(files, source, directory / name, shards[i], options.dtype);
-    for (const LlamaTensor& tensor : shards[i]) weight_map[tensor.hugging_face] = name;
+    return std::string(name);
+  };
+  uint64_t written = 0;
+  for (size_t i = options.part; i < shards.size(); i += options.parts) {
+    written += write_shard_file(files, source, directory / file_name(i), shards[i], options.dtype);
   }
-  Json index = {{"metadata", {{"total_size", total_size}}}, {"weight_map", weight_map}};
-  write_file(files, directory / "model.safetensors.index.json", index.dump(2) + "\n");
-  write_file(files, directory / "config.json", config.dump(2) + "\n");
-  Json generation = {{"_from_model_config", true},
-                     {"bos_token_id", config["bos_token_id"]},
-                     {"eos_token_id", config["eos_token_id"]}};
-  write_file(files, directory / "generation_config.json", generation.dump(2) + "\n");
-  if (!options.tokenizer_folder.empty()) copy_tokenizer(files, options.tokenizer_folder, directory);
+  if (options.part == 0) {
+    Json weight_map = Json::object();
+    for (size_t i = 0; i < shards.size(); ++i) {
+      for (const LlamaTensor& tensor : shards[i]) weight_map[tensor.hugging_face] = file_name(i);
+    }
+    Json index = {{"metadata", {{"total_size", total_size}}}, {"weight_map", weight_map}};
+    write_file(files, directory / "model.safetensors.index.json", index.dump(2) + "\n");
+    write_file(files, directory / "config.json", config.dump(2) + "\n");
+    Json generation = {{"_from_model_config", true},
+                       {"bos_token_id", config["bos_token_id"]},
+                       {"eos_token_id", config["eos_token_id"]}};
+    write_file(files, directory / "generation_config.json", generation.dump(2) + "\n");
+    if (!options.tokenizer_folder.empty()) {
+      copy_tokenizer(files, options.tokenizer_folder, directory);
+    }
+  }
   files.sync_directory(directory);
   return written;
 }

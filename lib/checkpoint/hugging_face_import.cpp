@@ -76,10 +76,8 @@ HuggingFaceReader::HuggingFaceReader(const fs::path& directory, const ModelDescr
   }
   if (!found.contains(kHeadName) && found.contains(kEmbeddingName) &&
       embeddings_are_tied(directory)) {
-    log::warning(
-        "the output weights are tied to the embedding in this model: they start equal and train "
-        "apart");
     found[kHeadName] = found[kEmbeddingName];
+    output_is_embedding_ = true;
   }
 
   TensorTable expected;
@@ -133,6 +131,7 @@ void HuggingFaceReader::read(const std::string& name, const Box& block,
 
 void import_hugging_face(FileSystem& files, const fs::path& source, const fs::path& target) {
   HuggingFaceReader reader(source);
+  if (reader.output_is_embedding()) log::warning(kTiedWarning);
   Manifest manifest{.step = 0,
                     .model_only = true,
                     .model = reader.model().to_json(),

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <exception>
 #include <map>
+#include <set>
 #include <thread>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
@@ -101,7 +102,8 @@ struct World::Parts {
   Milliseconds timeout{};
   std::shared_ptr<gloo::transport::Device> gloo_device;
   std::vector<c10::intrusive_ptr<c10d::Backend>> backends = {};  // in order of creation
-  std::map<std::vector<int64_t>, Group> groups = {};             // by ranks: made once
+  std::set<c10d::Backend*> with_own_timeout = {};
+  std::map<std::vector<int64_t>, Group> groups = {};  // by ranks: made once
 
   c10::intrusive_ptr<c10d::Backend> gloo(const std::string& name,
                                          const std::vector<int64_t>& ranks);
@@ -251,17 +253,25 @@ Group World::group(const std::string& name, const std::vector<int64_t>& ranks) {
   return group;
 }
 
-std::unique_ptr<HostGroup> World::host_group(const std::string& name) {
+std::unique_ptr<HostGroup> World::host_group(const std::string& name,
+                                             std::optional<std::chrono::seconds> timeout) {
   if (!parts_) return std::make_unique<HostGroup>();
   std::vector<int64_t> all;
   for (int64_t other = 0; other < parts_->size; ++other) all.push_back(other);
-  return std::make_unique<GlooHostGroup>(parts_->gloo(concat("host/", name), all));
+  auto backend = parts_->gloo(concat("host/", name), all);
+  if (timeout) {
+    backend->setTimeout(*timeout);
+    parts_->with_own_timeout.insert(backend.get());
+  }
+  return std::make_unique<GlooHostGroup>(std::move(backend));
 }
 
 void World::set_timeout(std::chrono::seconds timeout) {
   if (!parts_) return;
   parts_->timeout = timeout;
-  for (auto& backend : parts_->backends) backend->setTimeout(timeout);
+  for (auto& backend : parts_->backends) {
+    if (!parts_->with_own_timeout.contains(backend.get())) backend->setTimeout(timeout);
+  }
 }
 
 }  // namespace titan

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,10 +38,11 @@ class World {
   // group() and host_group() in one order, with equal names; disjoint groups of one kind share a
   // name. Throw PeerError when the others do not come within the timeout.
   Group group(const std::string& name, const std::vector<int64_t>& ranks);
-  // All ranks, over the CPU.
-  std::unique_ptr<HostGroup> host_group(const std::string& name);
+  // All ranks, over the CPU. With a timeout of its own set_timeout() leaves it alone.
+  std::unique_ptr<HostGroup> host_group(const std::string& name,
+                                        std::optional<std::chrono::seconds> timeout = {});
 
-  // Limit of a collective from now on, in all groups.
+  // Limit of a collective from now on, in all groups without their own.
   void set_timeout(std::chrono::seconds timeout);
 
   // ---- The way out of a job that fails: see end_reason.hpp. Groups are of no use afterwards ----

@@ -5,19 +5,16 @@
 #include "lib/base/error.hpp"
 
 #if TITAN_CUDA
-#include <ATen/cuda/CUDAEvent.h>
-#include <c10/cuda/CUDAGuard.h>
 #include <cuda_runtime_api.h>
 #endif
 
 namespace titan {
 namespace {
 
-TensorSlice whole(std::string name, const at::Tensor& host) {
-  const Shape shape = host.sizes().vec();
-  return {std::move(name), host.scalar_type() == at::kBFloat16 ? Dtype::kBfloat16 : Dtype::kFloat32,
-          shape,           Shape(shape.size(), 0),
-          shape,           {static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()}};
+// Whether this rank is the one that writes what it holds of the parameter.
+bool writes(const Mesh& mesh, const Parameter& parameter) {
+  if (mesh.dp_replicate.rank() != 0) return false;
+  return mesh.tp.rank() == 0 || parameter.split_by_tensor_parallel();
 }
 
 #if TITAN_CUDA
@@ -34,18 +31,6 @@ at::Tensor pinned_like(const at::Tensor& tensor) {
 #endif
 
 }  // namespace
-
-#if TITAN_CUDA
-struct HostCopies::Transfer {
-  at::cuda::CUDAStream stream = at::cuda::getStreamFromPool();
-  at::cuda::CUDAEvent done;
-};
-#else
-struct HostCopies::Transfer {};
-#endif
-
-HostCopies::HostCopies(const ops::Device& device) : device_(device) {}
-HostCopies::~HostCopies() = default;
 
 at::Tensor HostCopies::host_copy(Kind kind, const at::Tensor& tensor, size_t slot) {
   if (slot == tensors_.size()) tensors_.emplace_back();
@@ -67,51 +52,39 @@ at::Tensor HostCopies::host_copy(Kind kind, const at::Tensor& tensor, size_t slo
   return host;
 }
 
-void HostCopies::take(Kind kind, const std::vector<Parameter*>& parameters, bool with_moments) {
+void HostCopies::take(Kind kind, Sharder& sharder, bool with_moments) {
   model_.clear();
   moments_.clear();
-  auto copy_all = [&] {
-    size_t slot = 0;
-    for (const Parameter* parameter : parameters) {
-      const at::Tensor master = host_copy(kind, parameter->master, slot++);
-      for (size_t i = 0; i < parameter->members.size(); ++i) {
-        model_.push_back(whole(parameter->members[i].name, parameter->member_rows(master, i)));
-      }
-      if (!with_moments) continue;
-      const at::Tensor exp_avg = host_copy(kind, parameter->exp_avg, slot++);
-      const at::Tensor exp_avg_sq = host_copy(kind, parameter->exp_avg_sq, slot++);
-      for (size_t i = 0; i < parameter->members.size(); ++i) {
-        const std::string& name = parameter->members[i].name;
-        moments_.push_back(whole(name + ".exp_avg", parameter->member_rows(exp_avg, i)));
-        moments_.push_back(whole(name + ".exp_avg_sq", parameter->member_rows(exp_avg_sq, i)));
-      }
+  size_t slot = 0;
+  auto copy = [&](const Parameter& parameter, const at::Tensor& shard, const char* suffix,
+                  std::vector<TensorSlice>& slices) {
+    const at::Tensor host = host_copy(kind, shard, slot++);
+    for (const ShardPiece& piece : parameter.pieces()) {
+      const ParameterMember& member = parameter.members[piece.member];
+      const at::Tensor rows = piece.of(host);
+      slices.push_back({member.name + suffix,
+                        rows.scalar_type() == at::kBFloat16 ? Dtype::kBfloat16 : Dtype::kFloat32,
+                        member.global_shape,
+                        piece.offset,
+                        piece.shape,
+                        {static_cast<const std::byte*>(rows.const_data_ptr()), rows.nbytes()}});
     }
   };
-#if TITAN_CUDA
-  if (kind == Kind::kPinned && device_.is_cuda()) {
-    if (transfer_ == nullptr) transfer_ = std::make_unique<Transfer>();
-    at::cuda::CUDAEvent updated;
-    updated.record();
-    updated.block(transfer_->stream);
-    c10::cuda::CUDAStreamGuard guard(transfer_->stream);
+  auto copy_all = [&] {
+    for (const Parameter* parameter : sharder.parameters()) {
+      if (!writes(sharder.mesh(), *parameter) || parameter->shard.count == 0) continue;
+      copy(*parameter, parameter->master, "", model_);
+      if (!with_moments) continue;
+      copy(*parameter, parameter->exp_avg, ".exp_avg", moments_);
+      copy(*parameter, parameter->exp_avg_sq, ".exp_avg_sq", moments_);
+    }
+  };
+  copied_ = {};
+  if (kind == Kind::kPinned) {
+    copied_ = stream_.run(copy_all);
+  } else {
     copy_all();
-    transfer_->done.record(transfer_->stream);
-    return;
   }
-#endif
-  copy_all();
-}
-
-void HostCopies::wait_sync() const {
-#if TITAN_CUDA
-  if (transfer_ != nullptr) transfer_->done.synchronize();
-#endif
-}
-
-void HostCopies::order_before_update() const {
-#if TITAN_CUDA
-  if (transfer_ != nullptr) transfer_->done.block(at::cuda::getCurrentCUDAStream());
-#endif
 }
 
 }  // namespace titan

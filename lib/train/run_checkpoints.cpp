@@ -3,29 +3,34 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <chrono>
 
 #include "lib/base/error.hpp"
 #include "lib/base/log.hpp"
 #include "lib/checkpoint/hugging_face.hpp"
 #include "lib/checkpoint/model_description.hpp"
 #include "lib/config/dump.hpp"
+#include "lib/parallel/agree.hpp"
+#include "lib/train/data_state.hpp"
 #include "lib/train/describe_model.hpp"
 
 namespace titan {
 namespace {
 
+// How long ranks wait for the one whose files take longest.
+constexpr std::chrono::minutes kSlowestRank(30);
+
 Dtype stored_dtype(at::ScalarType dtype) {
   return dtype == at::kBFloat16 ? Dtype::kBfloat16 : Dtype::kFloat32;
 }
 
-// Fills `rows` (a part of a parameter, on any device) from the stored tensor `name`.
-void read_into(const TensorSource& source, const std::string& name, at::Tensor rows) {
+// Fills `rows` (a piece of a parameter, on any device) from its place in the stored tensor `name`.
+void read_into(const TensorSource& source, const std::string& name, const ShardPiece& piece,
+               at::Tensor rows) {
   at::Tensor host = rows.is_cpu() && rows.scalar_type() == at::kFloat
                         ? rows
                         : at::empty(rows.sizes(), at::TensorOptions().dtype(at::kFloat));
-  const Box box{Shape(static_cast<size_t>(rows.dim()), 0), rows.sizes().vec()};
-  read_as_float32(source, name, box,
+  read_as_float32(source, name, {piece.offset, piece.shape},
                   {host.mutable_data_ptr<float>(), static_cast<size_t>(host.numel())});
   if (!host.is_same(rows)) rows.copy_(host);
 }
@@ -46,44 +51,50 @@ std::string rotary_text(const ModelDescription& model) {
                 scaling.original_max_position_embeddings, ")");
 }
 
-// What weights of equal shapes do not show: refuses other heads, warns of other constants.
-void compare_config(const std::string& path, const ModelDescription& theirs,
-                    const ModelDescription& ours) {
+// What weights of equal shapes do not show: refuses other heads, returns warnings of other
+// constants.
+std::vector<std::string> compare_config(const std::string& path, const ModelDescription& theirs,
+                                        const ModelDescription& ours) {
   if (theirs.n_heads != ours.n_heads || theirs.n_kv_heads != ours.n_kv_heads) {
     throw InputError(concat(path, "/config.json: ", theirs.n_heads, " heads and ",
                             theirs.n_kv_heads, " key/value heads; the model to train has ",
                             ours.n_heads, " and ", ours.n_kv_heads));
   }
+  std::vector<std::string> warnings;
   const std::string rotary = rotary_text(theirs), wanted = rotary_text(ours);
   if (rotary != wanted) {
-    log::warning(concat(path, "/config.json: rotary positions with ", rotary,
-                        "; training goes on with ", wanted));
+    warnings.push_back(concat(path, "/config.json: rotary positions with ", rotary,
+                              "; training goes on with ", wanted));
   }
   if (theirs.norm_eps != ours.norm_eps) {
-    log::warning(concat(path, "/config.json: rms_norm_eps ", theirs.norm_eps,
-                        "; training goes on with ", ours.norm_eps));
+    warnings.push_back(concat(path, "/config.json: rms_norm_eps ", theirs.norm_eps,
+                              "; training goes on with ", ours.norm_eps));
   }
-}
-
-// Reads the weights of a Hugging Face directory, with or without its config.json.
-HuggingFaceReader open_hugging_face(const std::string& path, const ModelDescription& ours) {
-  if (!std::filesystem::exists(std::filesystem::path(path) / "config.json")) return {path, ours};
-  HuggingFaceReader reader(path);
-  compare_config(path, reader.model(), ours);
-  return reader;
+  return warnings;
 }
 
 }  // namespace
 
 RunCheckpoints::RunCheckpoints(const JobConfig& job, const DecoderConfig& model, Sharder& sharder,
-                               Optimizer& optimizer, const ops::Device& device)
-    : job_(job), model_(model), sharder_(sharder), optimizer_(optimizer), copies_(device) {
+                               Optimizer& optimizer, const ops::Device& device, World& world)
+    : job_(job),
+      model_(model),
+      sharder_(sharder),
+      optimizer_(optimizer),
+      world_(world),
+      copies_(device) {
   const config::Checkpoint& options = job.checkpoint;
   if (!options.enable) return;
+  group_ = world.host_group("checkpoint");
   checkpointer_.emplace(
       Checkpointer::Config{.folder = std::filesystem::path(job.job.dump_folder) / options.folder,
                            .keep_latest_k = static_cast<int>(options.keep_latest_k),
-                           .load_only = options.load_only});
+                           .load_only = options.load_only},
+      FileSystem::posix(), world.host_group("saving", kSlowestRank));
+}
+
+void RunCheckpoints::warn(const std::string& message) const {
+  if (group_->rank() == 0) log::warning(message);
 }
 
 RunCheckpoints::~RunCheckpoints() = default;
@@ -100,12 +111,10 @@ void RunCheckpoints::load_parameters(const TensorSource& model, const TensorSour
   TensorTable expected, expected_moments;
   for (const Parameter* parameter : sharder_.parameters()) {
     const Dtype dtype = stored_dtype(parameter->master.scalar_type());
-    for (size_t i = 0; i < parameter->members.size(); ++i) {
-      const std::string& name = parameter->members[i].name;
-      const Shape shape = parameter->member_rows(parameter->master, i).sizes().vec();
-      expected[name] = {dtype, shape};
-      expected_moments[name + ".exp_avg"] = {moment_dtype, shape};
-      expected_moments[name + ".exp_avg_sq"] = {moment_dtype, shape};
+    for (const ParameterMember& member : parameter->members) {
+      expected[member.name] = {dtype, member.global_shape};
+      expected_moments[member.name + ".exp_avg"] = {moment_dtype, member.global_shape};
+      expected_moments[member.name + ".exp_avg_sq"] = {moment_dtype, member.global_shape};
     }
   }
   const bool with_model = !excluded("model");
@@ -118,12 +127,15 @@ void RunCheckpoints::load_parameters(const TensorSource& model, const TensorSour
     log_conversion(optimizer->tensors(), moment_dtype);
   }
   for (Parameter* parameter : sharder_.parameters()) {
-    for (size_t i = 0; i < parameter->members.size(); ++i) {
-      const std::string& name = parameter->members[i].name;
-      if (with_model) read_into(model, name, parameter->member_rows(parameter->master, i));
+    for (const ShardPiece& piece : parameter->pieces()) {
+      const std::string& name = parameter->members[piece.member].name;
+      auto read = [&](const TensorSource& source, const std::string& stored, const at::Tensor& to) {
+        read_into(source, stored, piece, piece.of(to));
+      };
+      if (with_model) read(model, name, parameter->master);
       if (optimizer == nullptr) continue;
-      read_into(*optimizer, name + ".exp_avg", parameter->member_rows(parameter->exp_avg, i));
-      read_into(*optimizer, name + ".exp_avg_sq", parameter->member_rows(parameter->exp_avg_sq, i));
+      read(*optimizer, name + ".exp_avg", parameter->exp_avg);
+      read(*optimizer, name + ".exp_avg_sq", parameter->exp_avg_sq);
     }
   }
   sharder_.refresh_compute();
@@ -136,8 +148,8 @@ ResumeState RunCheckpoints::load_own(const CheckpointReader& reader) {
   ResumeState resume;
   if (manifest.step == 0) return resume;  // a seed checkpoint: the weights only
   if (manifest.model_only) {
-    log::warning(concat("checkpoint ", reader.directory().string(),
-                        " holds the model only: the optimizer starts fresh"));
+    warn(concat("checkpoint ", reader.directory().string(),
+                " holds the model only: the optimizer starts fresh"));
   }
   if (with_optimizer) optimizer_.set_updates(manifest.state.value("optimizer_updates", int64_t{0}));
   if (!excluded("train_state")) {
@@ -151,10 +163,23 @@ ResumeState RunCheckpoints::load_own(const CheckpointReader& reader) {
   return resume;
 }
 
+// A directory with or without config.json.
+void RunCheckpoints::load_hugging_face(const std::string& path) {
+  const ModelDescription ours = describe_model(model_);
+  const bool described = std::filesystem::exists(std::filesystem::path(path) / "config.json");
+  const HuggingFaceReader reader =
+      described ? HuggingFaceReader(path) : HuggingFaceReader(path, ours);
+  if (described) {
+    for (const std::string& text : compare_config(path, reader.model(), ours)) warn(text);
+  }
+  if (reader.output_is_embedding()) warn(std::string(kTiedWarning));
+  load_parameters(reader, nullptr);
+}
+
 void RunCheckpoints::load_initial(const std::string& path) {
   const config::Checkpoint& options = job_.checkpoint;
   if (options.initial_load_in_hf) {
-    load_parameters(open_hugging_face(path, describe_model(model_)), nullptr);
+    load_hugging_face(path);
     log::info(concat("initial weights: Hugging Face model ", path));
     return;
   }
@@ -171,21 +196,25 @@ std::optional<ResumeState> RunCheckpoints::load() {
   const config::Checkpoint& options = job_.checkpoint;
   if (!checkpointer_) return std::nullopt;
   std::optional<ResumeState> resume;
+  auto load_it = [&](const CheckpointReader& reader) { resume = load_own(reader); };
   if (options.load_step >= 0) {
-    resume = load_own(*checkpointer_->open_step(options.load_step));
+    checkpointer_->load_step(options.load_step, load_it);
   } else {
-    checkpointer_->load_latest([&](const CheckpointReader& reader) { resume = load_own(reader); });
+    checkpointer_->load_latest(load_it);
   }
   const bool has_initial = options.initial_load_path.has_value() || options.initial_load_in_hf;
   if (resume) {
     if (has_initial) {
-      log::warning("checkpoint.initial_load_path is ignored: the run's own checkpoint was loaded");
+      warn("checkpoint.initial_load_path is ignored: the run's own checkpoint was loaded");
     }
     last_saved_step_ = resume->step;
     log::info(concat("resumed from step ", resume->step, " (",
                      checkpointer_ ? job_.checkpoint.folder : "", ")"));
   } else if (has_initial) {
-    load_initial(options.initial_load_path.value_or(job_.model.hf_assets_path));
+    on_all_ranks(*world_.host_group("initial_load", kSlowestRank), [&] {
+      load_initial(options.initial_load_path.value_or(job_.model.hf_assets_path));
+      return std::string();
+    });
   }
   return resume;
 }
@@ -208,17 +237,23 @@ HostCopies::Kind RunCheckpoints::copy_kind(bool in_background) const {
 
 void RunCheckpoints::order_before_update() const { copies_.order_before_update(); }
 
-std::string RunCheckpoints::non_finite_parameter_sync() const {
+std::string RunCheckpoints::non_finite_parameter_sync() {
   std::vector<at::Tensor> finite;
-  const std::vector<Parameter*> parameters = sharder_.parameters();
-  for (const Parameter* parameter : parameters) {
+  std::vector<const Parameter*> parameters;
+  for (const Parameter* parameter : sharder_.parameters()) {
+    if (parameter->shard.count == 0) continue;
     // The extremes are NaN where any value is, and infinite where the largest or smallest is.
     auto [low, high] = at::aminmax(parameter->master);
     finite.push_back(at::isfinite(low).logical_and(at::isfinite(high)));
+    parameters.push_back(parameter);
   }
-  const at::Tensor on_host = at::stack(finite).cpu();
-  for (size_t i = 0; i < parameters.size(); ++i) {
-    if (!on_host.const_data_ptr<bool>()[i]) return parameters[i]->members.front().name;
+  std::string mine;
+  const at::Tensor on_host = finite.empty() ? at::Tensor() : at::stack(finite).cpu();
+  for (size_t i = 0; i < parameters.size() && mine.empty(); ++i) {
+    if (!on_host.const_data_ptr<bool>()[i]) mine = parameters[i]->members.front().name;
+  }
+  for (const std::string& name : group_->exchange(mine)) {
+    if (!name.empty()) return name;
   }
   return "";
 }
@@ -231,8 +266,10 @@ void RunCheckpoints::save_sync(Reason reason, const ResumeState& resume, uint64_
       reason == Reason::kPeriodic && options.async_mode != config::AsyncMode::kDisabled;
   finish_sync();
   if (const std::string name = non_finite_parameter_sync(); !name.empty()) {
-    log::error(concat("checkpoint of step ", resume.step, " NOT saved: ", name,
-                      " holds values that are not finite; earlier checkpoints are untouched"));
+    if (group_->rank() == 0) {
+      log::error(concat("checkpoint of step ", resume.step, " NOT saved: ", name,
+                        " holds values that are not finite; earlier checkpoints are untouched"));
+    }
     return;
   }
 
@@ -246,7 +283,7 @@ void RunCheckpoints::save_sync(Reason reason, const ResumeState& resume, uint64_
   if (std::filesystem::exists(job_.model.hf_assets_path)) {
     snapshot.tokenizer_folder = job_.model.hf_assets_path;
   }
-  copies_.take(copy_kind(in_background), sharder_.parameters(), !snapshot.model_only);
+  copies_.take(copy_kind(in_background), sharder_, !snapshot.model_only);
   snapshot.model = copies_.model();
   snapshot.optimizer = copies_.moments();
   snapshot.wait_until_ready = [this] { copies_.wait_sync(); };
@@ -254,7 +291,7 @@ void RunCheckpoints::save_sync(Reason reason, const ResumeState& resume, uint64_
   snapshot.state = {{"tokens_seen", resume.tokens_seen},
                     {"optimizer_updates", optimizer_.updates_sync()},
                     {"seed", seed},
-                    {"data", resume.data},
+                    {"data", merge_data_states(group_->exchange(resume.data.dump()))},
                     {"config", nlohmann::ordered_json::parse(config::to_json(job_))}};
   if (in_background) {
     checkpointer_->start_save(std::move(snapshot));

@@ -1,15 +1,20 @@
 // A run's checkpoints: what of the training state is saved and loaded, and when. The files are
-// lib/checkpoint's affair; here the tensors travel between device and host.
+// lib/checkpoint's affair; here the tensors travel between device and host. Every rank saves and
+// loads its own part of them, and calls the same methods at the same steps.
 #pragma once
 
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
 
 #include "lib/checkpoint/checkpointer.hpp"
 #include "lib/config/job_config.hpp"
 #include "lib/model/decoder_config.hpp"
 #include "lib/optim/optimizer.hpp"
+#include "lib/parallel/host_group.hpp"
 #include "lib/parallel/sharder.hpp"
+#include "lib/parallel/world.hpp"
 #include "lib/train/host_copies.hpp"
 
 namespace titan {
@@ -18,7 +23,9 @@ namespace titan {
 struct ResumeState {
   int64_t step = 0;
   int64_t tokens_seen = 0;
-  nlohmann::json data;                // DataLoader::state(); null where there is none
+  // To be saved: this rank's DataLoader::state(). Loaded: that of all ranks. Null where there is
+  // none.
+  nlohmann::json data = {};
   std::optional<uint64_t> seed = {};  // the run's; loading sets it
 };
 
@@ -26,7 +33,7 @@ class RunCheckpoints {
  public:
   // References outlive the object. Does nothing at all when checkpoint.enable is off.
   RunCheckpoints(const JobConfig& job, const DecoderConfig& model, Sharder& sharder,
-                 Optimizer& optimizer, const ops::Device& device);
+                 Optimizer& optimizer, const ops::Device& device, World& world);
   ~RunCheckpoints();
 
   // Loads what the job asks for: its own newest (or load_step) checkpoint, else initial_load_path.
@@ -53,17 +60,21 @@ class RunCheckpoints {
  private:
   HostCopies::Kind copy_kind(bool in_background) const;
   void load_parameters(const TensorSource& model, const TensorSource* optimizer);
+  void load_hugging_face(const std::string& path);
   void load_initial(const std::string& path);
   ResumeState load_own(const CheckpointReader& reader);
   bool excluded(const char* what) const;
-  // The name of a parameter with a NaN or an infinity, or "".
-  std::string non_finite_parameter_sync() const;
+  // The name of a parameter in which some rank has a NaN or an infinity, or "".
+  std::string non_finite_parameter_sync();
+  void warn(const std::string& message) const;  // on rank 0
 
   const JobConfig& job_;
   const DecoderConfig& model_;
   Sharder& sharder_;
   Optimizer& optimizer_;
-  HostCopies copies_;  // outlives the checkpointer, whose thread reads it
+  World& world_;
+  std::unique_ptr<HostGroup> group_;  // the training thread's
+  HostCopies copies_;                 // outlives the checkpointer, whose thread reads it
   std::optional<Checkpointer> checkpointer_;
   std::optional<int64_t> last_saved_step_;
 };

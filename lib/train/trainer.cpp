@@ -170,7 +170,7 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_, World& world_)
       sharder(declare_units(model, {mesh.tp.rank(), mesh.tp.size()}),
               sharder_config(job, mesh.shape), device, mesh),
       optimizer(optimizer_config(job), sharder, device),
-      checkpoints(job, model, sharder, optimizer, device),
+      checkpoints(job, model, sharder, optimizer, device, world),
       step_program(decoder, model, sharder, device, !job.parallelism.disable_loss_parallel),
       meter(meter_config()),
       loader(open_data(job, on_rank(training_data_config(job, model), mesh),

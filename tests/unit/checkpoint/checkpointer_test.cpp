@@ -34,12 +34,13 @@ TEST(Checkpointer, SavesAndLoadsAll) {
   EXPECT_EQ(file_text(folder / "latest"), "step-10\n");
   EXPECT_THAT(interim_names(folder), IsEmpty());
 
-  auto reader = checkpointer.open_step(10);
-  expect_equal(reader->model(), make_model(7));
-  expect_equal(reader->optimizer(), make_optimizer(7));
-  EXPECT_EQ(reader->manifest().state, snapshot.state);
-  EXPECT_EQ(reader->manifest().model, snapshot.model_description);
-  EXPECT_FALSE(reader->manifest().model_only);
+  checkpointer.load_step(10, [&](const CheckpointReader& reader) {
+    expect_equal(reader.model(), make_model(7));
+    expect_equal(reader.optimizer(), make_optimizer(7));
+    EXPECT_EQ(reader.manifest().state, snapshot.state);
+    EXPECT_EQ(reader.manifest().model, snapshot.model_description);
+    EXPECT_FALSE(reader.manifest().model_only);
+  });
 }
 
 TEST(Checkpointer, NewestIsByNumberNotByName) {
@@ -155,7 +156,7 @@ TEST(Checkpointer, NeverDeletesTheLoadedStep) {
   }
   {
     Checkpointer checkpointer({.folder = folder.path(), .keep_latest_k = 2}, quick_files());
-    checkpointer.open_step(2);
+    checkpointer.load_step(2, [](const CheckpointReader&) {});
     // 3 is newer than what was loaded and belongs to another course of the run: it stays,
     // uncounted.
     fs::rename(folder.path() / "step-3", folder.path() / "step-99");
@@ -280,7 +281,7 @@ TEST(Checkpointer, MissingStepNamesThoseThatAreThere) {
   ASSERT_TRUE(checkpointer.save(make_snapshot(10, 1)).ok());
   ASSERT_TRUE(checkpointer.save(make_snapshot(20, 1)).ok());
   try {
-    checkpointer.open_step(15);
+    checkpointer.load_step(15, [](const CheckpointReader&) {});
     FAIL();
   } catch (const InputError& error) {
     EXPECT_THAT(error.what(), HasSubstr("step 15"));
@@ -296,9 +297,9 @@ TEST(Checkpointer, ModelOnlyInAnExportDtype) {
   snapshot.model_only = true;
   snapshot.export_dtype = Dtype::kBfloat16;
   ASSERT_TRUE(checkpointer.save(snapshot).ok());
-  auto reader = checkpointer.open_step(4);
-  EXPECT_TRUE(reader->manifest().model_only);
-  EXPECT_TRUE(reader->optimizer().tensors().empty());
+  CheckpointReader reader(folder.path() / "step-4");
+  EXPECT_TRUE(reader.manifest().model_only);
+  EXPECT_TRUE(reader.optimizer().tensors().empty());
   TestModel expected = make_model(3);
   for (auto& [name, info] : expected.infos) {
     if (info.dtype != Dtype::kFloat32) continue;
@@ -307,7 +308,7 @@ TEST(Checkpointer, ModelOnlyInAnExportDtype) {
     info.dtype = Dtype::kBfloat16;
     expected.values[name] = narrow;
   }
-  expect_equal(reader->model(), expected);
+  expect_equal(reader.model(), expected);
 }
 
 TEST(Checkpointer, LoadErrorsThatAreNotDamageAreNotSkipped) {

@@ -35,9 +35,10 @@ class Damage : public ::testing::Test {
   void expect_fallback(const std::string& message) {
     Checkpointer checkpointer({.folder = folder_, .load_only = true});
     try {
-      auto reader = checkpointer.open_step(2);
-      expect_equal(reader->model(), make_model(2));
-      expect_equal(reader->optimizer(), make_optimizer(2));
+      checkpointer.load_step(2, [](const CheckpointReader& reader) {
+        expect_equal(reader.model(), make_model(2));
+        expect_equal(reader.optimizer(), make_optimizer(2));
+      });
       FAIL() << "the damage was not noticed: " << message;
     } catch (const CorruptCheckpoint& error) {
       EXPECT_THAT(error.what(), HasSubstr(message));
@@ -60,14 +61,13 @@ TEST_F(Damage, EveryFlippedByteOfAShardIsNoticed) {
     std::string bad = good;
     bad[i] = static_cast<char>(bad[i] ^ 4);
     write_text(path, bad);
-    auto load_all = [&] {
-      auto reader = checkpointer.open_step(2);
-      for (const auto& [name, info] : reader->model().tensors()) {
+    auto read_all = [&](const CheckpointReader& reader) {
+      for (const auto& [name, info] : reader.model().tensors()) {
         Bytes bytes(static_cast<size_t>(volume(info.shape)) * byte_size(info.dtype));
-        reader->model().read(name, whole(info.shape), bytes);
+        reader.model().read(name, whole(info.shape), bytes);
       }
     };
-    EXPECT_THROW(load_all(), CorruptCheckpoint) << "byte " << i;
+    EXPECT_THROW(checkpointer.load_step(2, read_all), CorruptCheckpoint) << "byte " << i;
   }
   write_text(path, good);
   EXPECT_EQ(load_newest(folder_), 2u);
@@ -81,7 +81,8 @@ TEST_F(Damage, EveryFlippedByteOfTheManifestIsNoticed) {
     std::string bad = good;
     bad[i] = static_cast<char>(bad[i] ^ 1);
     write_text(path, bad);
-    EXPECT_THROW(checkpointer.open_step(2), InputError) << "byte " << i;
+    EXPECT_THROW(checkpointer.load_step(2, [](const CheckpointReader&) {}), InputError)
+        << "byte " << i;
   }
 }
 

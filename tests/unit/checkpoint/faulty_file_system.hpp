@@ -1,6 +1,9 @@
 // A file system that fails or dies at the k-th operation, and can then lose what was not fsynced.
 #pragma once
 
+#include <atomic>
+#include <limits>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <vector>
@@ -9,14 +12,31 @@
 
 namespace titan::test {
 
+// What no fsync has made durable yet, on a disk that several ranks may share.
+struct UnsyncedState {
+  // A new entry (from is empty) or a rename. The names are those of its time.
+  struct Entry {
+    std::filesystem::path from;
+    std::filesystem::path to;
+  };
+
+  std::recursive_mutex mutex;
+  std::vector<Entry> entries;
+  std::set<std::filesystem::path> files;
+};
+
 class FaultyFileSystem : public FileSystem {
  public:
+  static constexpr int kNever = std::numeric_limits<int>::max();
+
   enum class Fault {
     kError,  // the k-th operation fails half-way; those after it work
     kDeath,  // the k-th operation stops half-way and nothing comes after it
   };
 
-  FaultyFileSystem(Fault fault, int at) : fault_(fault), at_(at) {}
+  FaultyFileSystem(Fault fault, int at,
+                   std::shared_ptr<UnsyncedState> unsynced = std::make_shared<UnsyncedState>())
+      : fault_(fault), at_(at), unsynced_(std::move(unsynced)) {}
 
   // Whether the fault has happened.
   bool struck() const { return count_ >= at_; }
@@ -35,24 +55,14 @@ class FaultyFileSystem : public FileSystem {
   void remove_all(const std::filesystem::path& path) override;
 
  private:
-  // A new entry (from is empty) or a rename, not yet durable. The names are those of its time.
-  struct Entry {
-    std::filesystem::path from;
-    std::filesystem::path to;
-  };
-
   // Counts an operation; true when it is to stop half-way, throws when it is not to happen at all.
   bool strike();
   [[noreturn]] void fail() const;
-  void move_names(const std::filesystem::path& from, const std::filesystem::path& to,
-                  size_t entries);
 
   Fault fault_;
   int at_;
-  int count_ = 0;
-  std::recursive_mutex mutex_;
-  std::vector<Entry> pending_;
-  std::set<std::filesystem::path> unsynced_files_;
+  std::atomic<int> count_ = 0;
+  std::shared_ptr<UnsyncedState> unsynced_;
 };
 
 }  // namespace titan::test

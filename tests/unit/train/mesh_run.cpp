@@ -27,6 +27,17 @@ at::Tensor global_sum(const Mesh& mesh, const at::Tensor& loss) {
 
 }  // namespace
 
+at::Tensor loss_and_gradients(MeshModel& model, const std::vector<MicroBatch>& micro_batches) {
+  const at::Tensor inverse =
+      inverse_valid_tokens(micro_batches, model.sharder.config().compute_dtype);
+  at::Tensor loss = at::zeros_like(inverse);
+  for (size_t i = 0; i < micro_batches.size(); ++i) {
+    loss += model.step.forward_backward(part_of(micro_batches[i], model.mesh), inverse,
+                                        i + 1 == micro_batches.size());
+  }
+  return global_sum(model.mesh, loss);
+}
+
 MeshOutcome run_on_mesh(const DecoderConfig& config, const SharderConfig& sharding,
                         const MeshShape& shape, const std::vector<std::vector<MicroBatch>>& steps,
                         bool async_tensor_parallel, bool loss_parallel) {
@@ -46,13 +57,7 @@ MeshOutcome run_on_mesh(const DecoderConfig& config, const SharderConfig& shardi
                                                                     sharding.compute_dtype)));
     std::vector<double> losses;
     for (const std::vector<MicroBatch>& micro_batches : steps) {
-      const at::Tensor inverse = inverse_valid_tokens(micro_batches, sharding.compute_dtype);
-      at::Tensor loss = at::zeros_like(inverse);
-      for (size_t i = 0; i < micro_batches.size(); ++i) {
-        loss += model.step.forward_backward(part_of(micro_batches[i], model.mesh), inverse,
-                                            i + 1 == micro_batches.size());
-      }
-      loss = global_sum(model.mesh, loss);
+      const at::Tensor loss = loss_and_gradients(model, micro_batches);
       losses.push_back(loss.item<double>());
       if (&micro_batches == &steps.back()) put_together(model.sharder, gradient, outcome.gradients);
       model.optimizer.step(/*learning_rate=*/1e-2, loss);

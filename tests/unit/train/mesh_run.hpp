@@ -61,6 +61,10 @@ struct MeshModel {
   Step step;
 };
 
+// Forward and backward of one step, of whose rows this rank takes its part. Returns the loss of the
+// whole mesh.
+at::Tensor loss_and_gradients(MeshModel& model, const std::vector<MicroBatch>& micro_batches);
+
 struct MeshOutcome {
   std::vector<double> losses;  // of every step, over the whole mesh
   double validation_loss = 0;  // before the first step
