@@ -42,7 +42,7 @@ void put_together(Sharder& sharder, ShardOf shard_of, NamedTensors& whole) {
 // One rank's model.
 struct MeshModel {
   MeshModel(const DecoderConfig& model, const SharderConfig& sharding, const MeshShape& shape,
-            World& world, bool loss_parallel)
+            World& world, bool loss_parallel = true)
       : mesh(make_mesh(shape, world)),
         config(model),
         decoder(build(config)),
