@@ -273,7 +273,9 @@ Collectives new_collectives() {
   const auto trace = nlohmann::json::parse(c10d::dump_fr_trace_json(true, false));
   Collectives found;
   int64_t last_id = next_id - 1;
-  for (const nlohmann::json& entry : trace.at("entries")) {
+  // Without a collective so far it has no entries at all.
+  const nlohmann::json entries = trace.value("entries", nlohmann::json::array());
+  for (const nlohmann::json& entry : entries) {
     const int64_t id = entry.at("record_id");
     last_id = std::max(last_id, id);
     if (id < next_id) continue;
