@@ -1,4 +1,5 @@
 """--print_config, --dry_run, --help and --version: they need no data, tokenizer or GPU, and write nothing."""
+import functools
 import json
 import re
 import time
@@ -66,13 +67,14 @@ def test_dry_run_of_512_ranks(titan_train):
     # But for the norms, each rank holds a 512th; of the norms a 64th.
     norms = (2 * 126 + 1) * 16384
     own = (plan["parameters"] - norms) // 512 + norms // 64
-    assert plan["memory"]["masters"] == 4 * own
-    assert plan["memory"]["moments"] == 8 * own
+    near = functools.partial(pytest.approx, rel=1e-3)  # a rank has whole rows
+    assert plan["memory"]["masters"] == near(4 * own)
+    assert plan["memory"]["moments"] == near(8 * own)
     sent = {(row["axis"], row["collective"], row["what"]): row["bytes"] for row in plan["traffic"]}
     block = own - 2 * (plan["embedding_parameters"] // 512) - 16384 // 64
     weights = 2 * block + 2 * (plan["embedding_parameters"] // 512) + 16384 // 64
-    assert sent["dp_shard", "all_gather", "weights"] == 2 * weights * 63
-    assert sent["dp_shard", "reduce_scatter", "gradients"] == 4 * own * 63
+    assert sent["dp_shard", "all_gather", "weights"] == near(2 * weights * 63)
+    assert sent["dp_shard", "reduce_scatter", "gradients"] == near(4 * own * 63)
     assert ("dp_replicate", "all_reduce", "gradients") not in sent
     assert sent["tp", "reduce_scatter", "activations"] == (126 * 5 + 2) * 16384 * 16384 * 2 // 8 * 7
 
@@ -88,7 +90,7 @@ def test_dry_run_takes_the_ranks_that_the_degrees_need(titan_train):
 
 MISFITS = {
     "world size": (("--world_size=6", "--parallelism.tensor_parallel_degree=4"), "do not make up the 6 ranks"),
-    "heads": (("--parallelism.tensor_parallel_degree=3",), "3 does not divide what llama3 debugmodel has: 16 heads"),
+    "heads": (("--parallelism.tensor_parallel_degree=3", "--training.seq_len=129"), "3 does not divide what llama3 debugmodel has: 16 heads"),
     "vocabulary": (("--parallelism.tensor_parallel_degree=2", "--model.vocab_size=2001"), "2001 vocabulary entries"),
     "batch": (("--world_size=8", "--training.global_batch_size=12"), "ranks = 4 x 8 = 32, got 12"),
     "tokens": (("--parallelism.tensor_parallel_degree=8", "--training.seq_len=3"), "4 x 3 tokens of a micro-batch"),
@@ -103,10 +105,11 @@ def test_dry_run_refuses_meshes_that_do_not_fit(titan_train, flags, message):
 
 def test_dry_run_warns_of_what_no_gpu_holds(titan_train):
     job = ROOT / "configs" / "llama3_70b.toml"
-    eight, many = titan_train(job, "--dry_run"), titan_train(job, "--dry_run", "--world_size=256")
+    large = "--training.local_batch_size=32"
+    eight, many = titan_train(job, "--dry_run", large), titan_train(job, "--dry_run", "--world_size=256")
     assert "Warning: does not fit GPUs of 80 GB, 141 GB; use more ranks" in eight.stdout
     assert "Fits GPUs of" in many.stdout
-    assert dry_run(titan_train, job)["memory"]["fits"] == {"80 GB": False, "141 GB": False}
+    assert dry_run(titan_train, job, large)["memory"]["fits"] == {"80 GB": False, "141 GB": False}
 
 
 def test_help_and_version(titan_train):
