@@ -19,10 +19,10 @@ void issue_all(c10d::Backend& backend, const std::vector<Transfer>& transfers, I
   const bool together = backend.supportsCoalescing() && transfers.size() > 1;
   if (together) backend.startCoalescing();
   for (const Transfer& transfer : transfers) {
-    const auto work = issue(transfer);
+    const auto work = hand_over([&] { return issue(transfer); });
     if (!together) finish(work);
   }
-  if (together) finish(backend.endCoalescing());
+  if (together) finish(hand_over([&] { return backend.endCoalescing(); }));
 }
 
 }  // namespace
@@ -76,18 +76,20 @@ void Group::all_reduce_(const at::Tensor& tensor, Reduction reduction) const {
   c10d::AllreduceOptions options;
   options.reduceOp = reduction == Reduction::kMax ? c10d::ReduceOp::MAX : c10d::ReduceOp::SUM;
   options.asyncOp = false;
-  finish(members_->backend->allreduce(tensors, options));
+  finish(hand_over([&] { return members_->backend->allreduce(tensors, options); }));
 }
 
 std::function<void()> Group::start_send(int64_t rank, const at::Tensor& message) const {
   std::vector<at::Tensor> tensors = {message};
-  auto work = members_->backend->send(tensors, static_cast<int>(rank), /*tag=*/0);
+  auto work = hand_over(
+      [&] { return members_->backend->send(tensors, static_cast<int>(rank), /*tag=*/0); });
   return [work, message] { finish(work); };
 }
 
 void Group::receive(int64_t rank, const at::Tensor& message) const {
   std::vector<at::Tensor> tensors = {message};
-  finish(members_->backend->recv(tensors, static_cast<int>(rank), /*tag=*/0));
+  finish(hand_over(
+      [&] { return members_->backend->recv(tensors, static_cast<int>(rank), /*tag=*/0); }));
 }
 
 void Group::all_reduce_(const std::vector<at::Tensor>& tensors) const {

@@ -85,7 +85,8 @@ class GlooHostGroup final : public HostGroup {
  private:
   at::Tensor gather(at::Tensor own) {
     at::Tensor all = at::empty({size() * own.numel()}, own.options());
-    among_peers([&] { return backend_->_allgather_base(all, own)->wait(); });
+    among_peers(
+        [&] { return hand_over([&] { return backend_->_allgather_base(all, own); })->wait(); });
     return all;
   }
 
