@@ -3,9 +3,10 @@
 // they are and is reported in its outcome (and the log), not thrown: training goes on.
 //
 // Every rank has a Checkpointer and calls the same methods in the same order, from one thread, but
-// for steps() and finished(). Each writes and reads its own part; rank 0 alone locks the folder,
-// publishes, tidies up and logs. The folder lies on a file system that all ranks share. What fails
-// on one rank has failed on all, with one message. The destructor waits for a save in flight.
+// for steps(), finished() and is_saving(). Each writes and reads its own part; rank 0 alone locks
+// the folder, publishes, tidies up and logs. The folder lies on a file system that all ranks share.
+// What fails on one rank has failed on all, with one message. The destructor waits for a save in
+// flight.
 #pragma once
 
 #include <atomic>
@@ -62,6 +63,9 @@ class Checkpointer {
   // flight.
   std::vector<SaveOutcome> finished();
   std::vector<SaveOutcome> wait();
+
+  // Whether a background save is under way.
+  bool is_saving() const { return save_running_; }
 
   // Steps that are there, newest first, valid or not; as this rank sees the folder.
   std::vector<int64_t> steps() const;

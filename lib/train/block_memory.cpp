@@ -29,9 +29,12 @@ GroupBytes group_bytes(const LinearGroup& group, int64_t tokens) {
 }
 
 BlockMemory::BlockMemory(const BlockConfig& block, const PlanConfig& config)
-    : recompute_(block.recompute), split_(config.mesh.tp > 1) {
+    : recompute_(block.recompute),
+      tp_(config.mesh.tp),
+      split_(tp_ > 1),
+      async_(split_ && config.async_tensor_parallel) {
   const int64_t tokens = config.tokens(), element = config.element();
-  const int64_t own_tokens = tokens / config.mesh.tp;
+  const int64_t own_tokens = tokens / tp_;
   const AttentionConfig& attention = block.attention;
   stream_ = own_tokens * block.attention_norm.dim * element;
   gathered_ = split_ ? tokens * block.attention_norm.dim * element : 0;
@@ -48,41 +51,52 @@ BlockMemory::BlockMemory(const BlockConfig& block, const PlanConfig& config)
   down_ = group_bytes(block.feed_forward.down, tokens);
 }
 
-// A norm and the copies of its output that the linear reads forward. Leaves the bytes it returns.
-int64_t BlockMemory::norm_forward(MemoryTimeline& memory, const GroupBytes& linear) const {
-  const int64_t bytes = (linear.only_copies ? 0 : std::max(stream_, gathered_)) + linear.input_row;
-  // Split: this rank's tokens, then all of them, from which the copies are made.
-  if (split_) memory.pulse(stream_ + gathered_ + linear.input_row);
-  memory.alloc(bytes);
-  return bytes;
+// A norm and the linear group behind it. Leaves the group's output, of `out` bytes, and what is
+// kept of the norm.
+void BlockMemory::norm_and_linear_forward(MemoryTimeline& memory, const GroupBytes& linear,
+                                          int64_t out) const {
+  memory.alloc(norm_kept(linear));
+  if (!split_) {
+    const int64_t normed = (linear.only_copies ? 0 : stream_) + linear.input_row;
+    memory.alloc(normed + out);
+    memory.free(normed);
+  } else if (async_) {  // copies are made of one rank's tokens at a time
+    memory.alloc(gathered_ + out);
+    memory.pulse(linear.input_row / tp_);
+    memory.free(gathered_);
+  } else {  // this rank's tokens, then all of them, from which the copies are made
+    memory.alloc(stream_ + gathered_ + linear.input_row);
+    const int64_t normed = linear.only_copies ? 0 : gathered_;
+    memory.free(gathered_ - normed);
+    memory.alloc(out);
+    memory.free(stream_ + normed + linear.input_row);
+  }
 }
 
-// A product of all tokens, a part of the sum, from which this rank's tokens of the sum are made.
-void BlockMemory::scatter(MemoryTimeline& memory) const {
-  memory.pulse(gathered_ + stream_);
+// A product of all tokens, a part of the sum on each rank, and of the sum this rank's tokens, which
+// it leaves.
+void BlockMemory::scattered(MemoryTimeline& memory) const {
+  const int64_t others = async_ ? 2 * (gathered_ - stream_) : gathered_;  // async: sent, received
+  memory.pulse(others + stream_);
   memory.alloc(stream_);
 }
 
-// From the block's input to what attention keeps and its sum with the residual; leaves the norm's
-// output too, whose bytes it returns.
-int64_t BlockMemory::attention_forward(MemoryTimeline& memory) const {
-  const int64_t normed = norm_forward(memory, qkv_);
-  memory.alloc(norm_kept(qkv_) + attention_kept());
+// From the block's input to what attention keeps and its sum with the residual.
+void BlockMemory::attention_forward(MemoryTimeline& memory) const {
+  norm_and_linear_forward(memory, qkv_, qkv_out_);
+  memory.alloc(attention_kept() - qkv_out_);
   memory.alloc(wo_.input_row);
-  scatter(memory);
+  scattered(memory);
   memory.free(wo_.input_row);
-  return normed;
 }
 
 void BlockMemory::forward(MemoryTimeline& memory) const {
-  const int64_t attention_normed = attention_forward(memory);
-  const int64_t normed = norm_forward(memory, gate_up_);
-  memory.alloc(norm_kept(gate_up_));
-  memory.free(attention_normed);
+  attention_forward(memory);
+  norm_and_linear_forward(memory, gate_up_, gate_up_out_);
   const int64_t hidden = (down_.only_copies ? 0 : hidden_) + down_.input_row;
-  memory.alloc(gate_up_out_ + down_.column_amax + hidden);
-  scatter(memory);  // the block's output
-  memory.free(hidden + normed);
+  memory.alloc(down_.column_amax + hidden);
+  scattered(memory);  // the block's output
+  memory.free(hidden);
   if (recompute_ != Recompute::kNothing) memory.free(gate_up_out_);
   if (recompute_ == Recompute::kBlock) {
     memory.free(attention_kept() + stream_ + norm_kept(qkv_) + norm_kept(gate_up_));
@@ -90,14 +104,10 @@ void BlockMemory::forward(MemoryTimeline& memory) const {
 }
 
 void BlockMemory::backward(MemoryTimeline& memory) const {
-  if (recompute_ == Recompute::kBlock) {
-    memory.free(attention_forward(memory));
-    memory.alloc(norm_kept(gate_up_));
-  }
+  if (recompute_ == Recompute::kBlock) attention_forward(memory);
+  if (recompute_ == Recompute::kGateUp) memory.free(norm_kept(gate_up_));  // anew
   if (recompute_ != Recompute::kNothing) {
-    const int64_t normed = norm_forward(memory, gate_up_);
-    memory.alloc(gate_up_out_);
-    memory.free(normed);
+    norm_and_linear_forward(memory, gate_up_, gate_up_out_);
   }
 
   // Feed-forward: down, the SwiGLU. In use: gate_up_out, which becomes its gradient.

@@ -38,13 +38,14 @@ class BlockMemory {
  private:
   int64_t attention_kept() const { return qkv_out_ + attended_ + lse_ + wo_.column_amax; }
   int64_t norm_kept(const GroupBytes& linear) const { return rstd_ + linear.column_amax; }
-  int64_t norm_forward(MemoryTimeline& memory, const GroupBytes& linear) const;
+  void norm_and_linear_forward(MemoryTimeline& memory, const GroupBytes& linear, int64_t out) const;
   void linear_and_norm_backward(MemoryTimeline& memory, const GroupBytes& linear, int64_t dy) const;
-  int64_t attention_forward(MemoryTimeline& memory) const;
-  void scatter(MemoryTimeline& memory) const;
+  void attention_forward(MemoryTimeline& memory) const;
+  void scattered(MemoryTimeline& memory) const;
 
   Recompute recompute_;
-  bool split_;                  // by tensor parallelism
+  int64_t tp_;                  // tensor-parallel ranks
+  bool split_, async_;          // more than one; their tokens travel rank by rank
   int64_t stream_;              // [T/tp, D]: residual, norm output, their gradients
   int64_t gathered_;            // [T, D] beside it where tokens are gathered or scattered, else 0
   int64_t qkv_out_;             // [T, (H + 2 KV) head_dim], of this rank's heads

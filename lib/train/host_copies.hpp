@@ -21,6 +21,10 @@ class HostCopies {
 
   explicit HostCopies(const ops::Device& device) : stream_(device) {}
 
+  // Makes the page-locked memory of kPinned now, which takes seconds: before training rather than
+  // at its first save.
+  void reserve_pinned(Sharder& sharder);
+
   // Slices of every member that this rank is to write, and of its moments where asked: what several
   // ranks hold alike (along dp_replicate; norms along tp) the first of them writes. They stay valid
   // until the next take(). kPinned is kCopied on the CPU.
@@ -34,6 +38,8 @@ class HostCopies {
   void order_before_update() const { copied_.wait(); }
 
  private:
+  // The memory of a slot, page-locked and like this CUDA tensor.
+  at::Tensor& pinned(const at::Tensor& tensor, size_t slot);
   at::Tensor host_copy(Kind kind, const at::Tensor& tensor, size_t slot);
 
   ops::SideStream stream_;

@@ -85,11 +85,13 @@ class StepMemory {
     const int64_t all_rows = tp > 1 ? rows * part_.embedding.dim * config_.element() : 0;
     const int64_t logits = rows * part_.output.out_features() * config_.element();
     const GroupBytes output = group_bytes(part_.output, rows);
-    const int64_t copies = output.input_row + output.column_amax + output.dy_row + output.dy_column;
-    memory_.alloc(all_rows + logits + copies);
+    memory_.alloc(all_rows + output.input_row + output.column_amax + logits);
+    if (!config_.loss_parallel && tp > 1) memory_.pulse(2 * logits * tp);  // as gathered, as whole
+    memory_.alloc(output.dy_row + output.dy_column);
     memory_.pulse(output.input_column);
-    memory_.pulse(all_rows);  // the input's gradient before it is summed over the ranks
-    memory_.free(all_rows + logits + copies + stream_);
+    memory_.pulse(all_rows);  // the input's gradient, a part of the sum
+    memory_.free(all_rows + output.input_row + output.column_amax + logits + output.dy_row +
+                 output.dy_column + stream_);
     memory_.alloc(stream_);  // dx
     memory_.free(norm);
 
@@ -131,6 +133,10 @@ MemoryPlan plan_memory(const DecoderConfig& model, const PlanConfig& config) {
     if (config.mesh.dp_shard == 1) plan.float8_copies += bytes.float8_rows + bytes.float8_columns;
   }
   plan.workspace = kMatmulWorkspace + config.seq_len * part.layers.front().attention.head_dim * 4;
+  // The inboxes of what travels rank by rank: two messages from each.
+  if (config.mesh.tp > 1 && config.async_tensor_parallel) {
+    plan.workspace += 2 * config.tokens() * part.embedding.dim * config.element();
+  }
   std::vector<BlockMemory> blocks;
   for (const BlockConfig& block : part.layers) {
     blocks.emplace_back(block, config);

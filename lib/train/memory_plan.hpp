@@ -21,7 +21,7 @@ struct MemoryPlan {
   int64_t compute_copies = 0;
   int64_t float8_copies = 0;  // of weights, for forward and for dgrad, where they stay
   int64_t moments = 0;
-  int64_t workspace = 0;  // matmul workspace, rotary table
+  int64_t workspace = 0;  // matmul workspace, rotary table, inboxes of async tensor parallel
   // Bytes that come and go.
   int64_t gathered_weights = 0;   // on many shards, with their float8 copies: the most at a time
   int64_t saved_activations = 0;  // after the last block's forward

@@ -13,6 +13,8 @@ struct PlanConfig {
   int64_t seq_len = 0;
   SharderConfig sharder = {};
   MeshShape mesh = {};
+  bool async_tensor_parallel = false;
+  bool loss_parallel = true;
 
   int64_t tokens() const { return batch * seq_len; }
   int64_t element() const { return static_cast<int64_t>(c10::elementSize(sharder.compute_dtype)); }

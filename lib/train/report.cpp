@@ -33,7 +33,9 @@ JobPlan plan_job(const JobConfig& job, const MeshShape& mesh, const MeasureGroup
   const PlanConfig config{.batch = job.training.local_batch_size,
                           .seq_len = job.training.seq_len,
                           .sharder = sharder_config(job, mesh),
-                          .mesh = mesh};
+                          .mesh = mesh,
+                          .async_tensor_parallel = job.parallelism.enable_async_tensor_parallel,
+                          .loss_parallel = !job.parallelism.disable_loss_parallel};
   plan.memory = plan_memory(plan.model, config);
   plan.traffic = plan_traffic(plan.model, config);
   return plan;

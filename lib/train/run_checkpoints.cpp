@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
+#include <thread>
 
 #include "lib/base/error.hpp"
 #include "lib/base/log.hpp"
@@ -82,22 +84,36 @@ RunCheckpoints::RunCheckpoints(const JobConfig& job, const DecoderConfig& model,
       sharder_(sharder),
       optimizer_(optimizer),
       world_(world),
-      copies_(device) {
+      copies_(std::make_unique<HostCopies>(device)) {
   const config::Checkpoint& options = job.checkpoint;
   if (!options.enable) return;
   group_ = world.host_group("checkpoint");
-  checkpointer_.emplace(
+  checkpointer_ = std::make_unique<Checkpointer>(
       Checkpointer::Config{.folder = std::filesystem::path(job.job.dump_folder) / options.folder,
                            .keep_latest_k = static_cast<int>(options.keep_latest_k),
                            .load_only = options.load_only},
       FileSystem::posix(), world.host_group("saving", kSlowestRank));
+  if (!options.load_only && copy_kind(/*in_background=*/true) == HostCopies::Kind::kPinned) {
+    copies_->reserve_pinned(sharder_);
+  }
 }
 
 void RunCheckpoints::warn(const std::string& message) const {
   if (group_->rank() == 0) log::warning(message);
 }
 
-RunCheckpoints::~RunCheckpoints() = default;
+RunCheckpoints::~RunCheckpoints() {
+  if (checkpointer_ == nullptr || std::uncaught_exceptions() == 0 || world_.size() == 1) return;
+  using Clock = std::chrono::steady_clock;
+  const auto limit = Clock::now() + std::chrono::seconds(job_.comm.train_timeout_seconds);
+  while (checkpointer_->is_saving() && Clock::now() < limit) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  if (!checkpointer_->is_saving()) return;
+  // Its thread cannot be ended; the process is about to be.
+  (void)checkpointer_.release();
+  (void)copies_.release();
+}
 
 bool RunCheckpoints::excluded(const char* what) const {
   const auto& list = job_.checkpoint.exclude_from_loading;
@@ -235,7 +251,7 @@ HostCopies::Kind RunCheckpoints::copy_kind(bool in_background) const {
              : HostCopies::Kind::kCopied;
 }
 
-void RunCheckpoints::order_before_update() const { copies_.order_before_update(); }
+void RunCheckpoints::order_before_update() const { copies_->order_before_update(); }
 
 std::string RunCheckpoints::non_finite_parameter_sync() {
   std::vector<at::Tensor> finite;
@@ -283,10 +299,10 @@ void RunCheckpoints::save_sync(Reason reason, const ResumeState& resume, uint64_
   if (std::filesystem::exists(job_.model.hf_assets_path)) {
     snapshot.tokenizer_folder = job_.model.hf_assets_path;
   }
-  copies_.take(copy_kind(in_background), sharder_, !snapshot.model_only);
-  snapshot.model = copies_.model();
-  snapshot.optimizer = copies_.moments();
-  snapshot.wait_until_ready = [this] { copies_.wait_sync(); };
+  copies_->take(copy_kind(in_background), sharder_, !snapshot.model_only);
+  snapshot.model = copies_->model();
+  snapshot.optimizer = copies_->moments();
+  snapshot.wait_until_ready = [copies = copies_.get()] { copies->wait_sync(); };
   snapshot.model_description = describe_model(model_).to_json();
   snapshot.state = {{"tokens_seen", resume.tokens_seen},
                     {"optimizer_updates", optimizer_.updates_sync()},

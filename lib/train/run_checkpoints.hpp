@@ -34,6 +34,8 @@ class RunCheckpoints {
   // References outlive the object. Does nothing at all when checkpoint.enable is off.
   RunCheckpoints(const JobConfig& job, const DecoderConfig& model, Sharder& sharder,
                  Optimizer& optimizer, const ops::Device& device, World& world);
+  // Waits for a save in flight; after an exception among many ranks, of which one may never answer,
+  // no longer than a step may take.
   ~RunCheckpoints();
 
   // Loads what the job asks for: its own newest (or load_step) checkpoint, else initial_load_path.
@@ -73,9 +75,9 @@ class RunCheckpoints {
   Sharder& sharder_;
   Optimizer& optimizer_;
   World& world_;
-  std::unique_ptr<HostGroup> group_;  // the training thread's
-  HostCopies copies_;                 // outlives the checkpointer, whose thread reads it
-  std::optional<Checkpointer> checkpointer_;
+  std::unique_ptr<HostGroup> group_;    // the training thread's
+  std::unique_ptr<HostCopies> copies_;  // outlives the checkpointer, whose thread reads it
+  std::unique_ptr<Checkpointer> checkpointer_;
   std::optional<int64_t> last_saved_step_;
 };
 

@@ -81,7 +81,12 @@ std::vector<Traffic> plan_traffic(const DecoderConfig& model, const PlanConfig& 
   const TokenExchanges exchanges = token_exchanges(model);
   add("tp", mesh.tp, "all_gather", "activations", exchanges.gathers * stream);
   add("tp", mesh.tp, "reduce_scatter", "activations", exchanges.scatters * stream);
-  add("tp", mesh.tp, "all_gather", "loss statistics", mesh.tp * tokens * kLossStatistics);
+  if (config.loss_parallel) {
+    add("tp", mesh.tp, "all_gather", "loss statistics", mesh.tp * tokens * kLossStatistics);
+  } else {
+    add("tp", mesh.tp, "all_gather", "logits",
+        tokens * model.output.out_features() * config.element());
+  }
   add("tp", mesh.tp, "all_reduce", "gradients of norms", 2 * norm_gradients);
   return traffic;
 }

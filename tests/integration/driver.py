@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -100,12 +101,16 @@ def workers(process, seconds=30):
     raise AssertionError("not all ranks have come")
 
 
-def wait_for_step(process, step):
-    """Reads the process's output up to that step's line."""
+def wait_for(process, pattern):
+    """Reads the process's output up to a line that matches; gives the match."""
     for line in process.stdout:
-        if f"step:{step:3} " in line:
-            return
-    raise AssertionError(process.stderr.read())
+        if found := re.search(pattern, line):
+            return found
+    raise AssertionError(f"no {pattern}: {process.stderr.read()}")
+
+
+def wait_for_step(process, step):
+    wait_for(process, f"step: *{step} ")
 
 
 def free_port():

@@ -51,6 +51,8 @@ def one_process(titan_train, tmp_path_factory):
         pytest.param(2, (*mesh(replicate=2), *batch(4), *SELECTIVE), id="replicas"),
         pytest.param(4, (*mesh(shard=4), *batch(2), *SELECTIVE), id="fsdp4-recomputes"),
         pytest.param(4, (*mesh(replicate=2, shard=2), *batch(1), *FULL), id="hsdp-accumulates-recomputes"),
+        pytest.param(2, (*mesh(tensor=2), *batch(8)), id="tp2"),
+        pytest.param(4, (*mesh(shard=2, tensor=2), *batch(2), *FULL), id="fsdp2-tp2-accumulates-recomputes"),
     ],
 )
 def test_equals_one_process(titan_train, one_process, tmp_path, ranks, options):

@@ -22,7 +22,7 @@ def test_all_stop_after_the_same_step(titan_train, tmp_path, to_torchrun):
             process.send_signal(signal.SIGTERM)
         else:
             os.kill(workers(process)[1], signal.SIGTERM)
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=90)
     # A signalled torchrun returns 1 whatever its workers do.
     assert process.returncode == (1 if to_torchrun else 0)
     assert [(tmp_path / f"status_{rank}").read_text() for rank in range(2)] == ["0\n", "0\n"], errors
@@ -43,7 +43,7 @@ def test_signal_by_the_launcher_and_by_another_process(titan_train, tmp_path):
         subprocess.run(["bash", "-c", 'kill -TERM "$@"', "", *(str(process.pid) for process in processes)], check=True)
         for process in processes:
             process.send_signal(signal.SIGTERM)
-        outputs = [process.communicate(timeout=30) for process in processes]
+        outputs = [process.communicate(timeout=90) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
     check_end(outputs[0][0], tmp_path)
     assert [errors for _, errors in outputs] == ["", "", ""]
@@ -56,6 +56,6 @@ def test_second_signal_ends_a_rank_at_once(titan_train, tmp_path):
         processes[1].send_signal(signal.SIGTERM)
         time.sleep(0.1)
         processes[1].send_signal(signal.SIGTERM)
-        outputs = [process.communicate(timeout=60) for process in processes]
+        outputs = [process.communicate(timeout=90) for process in processes]
     assert [process.returncode for process in processes] == [1, -signal.SIGTERM]
     assert "titan-train: rank 0 ends, since rank 1 does not answer" in outputs[0][1]

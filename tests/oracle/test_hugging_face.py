@@ -1,6 +1,7 @@
 """Weights to and from Hugging Face: transformers' LlamaForCausalLM gives our logits and our loss."""
 
 import json
+import os
 import pathlib
 import subprocess
 
@@ -8,7 +9,7 @@ import numpy
 import pytest
 import torch
 from driver import BUILD, DEBUG_JOB, TitanTrain, losses
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import llama_reference as reference
@@ -81,6 +82,34 @@ def convert(*arguments, expect=0):
     done = subprocess.run([BUILD / "bin/titan-convert", *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == expect, done.stdout + done.stderr
     return done
+
+
+def peak_memory_of(*command):
+    """In bytes, of the command alone."""
+    process = os.posix_spawn(str(command[0]), [str(part) for part in command], os.environ)
+    _, status, usage = os.wait4(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    return usage.ru_maxrss * 1024
+
+
+def test_converting_streams(tmp_path):
+    """The largest tensor has 192 MiB as float32, the model 0.5 GiB; neither is ever in memory whole."""
+    vocabulary, width, ffn = 49152, 1024, 2048
+    (tmp_path / "hf").mkdir()
+    config = LlamaConfig(vocab_size=vocabulary, hidden_size=width, intermediate_size=ffn, num_hidden_layers=1,
+                         num_attention_heads=8, num_key_value_heads=8, rope_parameters=UNSCALED,
+                         architectures=["LlamaForCausalLM"], tie_word_embeddings=False)  # fmt: skip
+    config.save_pretrained(tmp_path / "hf")
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in LlamaForCausalLM(config).state_dict().items()}
+    save_file({name: torch.zeros(shape, dtype=torch.bfloat16) for name, shape in shapes.items()},
+              tmp_path / "hf/model.safetensors", {"format": "pt"})  # fmt: skip
+    converter, largest = BUILD / "bin/titan-convert", vocabulary * width * 4
+    limit = 120 << 20
+    assert limit < largest
+    assert peak_memory_of(converter, "import", tmp_path / "hf", tmp_path / "step-0") < limit
+    assert (tmp_path / "step-0/model/shard-00001-model-00001-of-00001.safetensors").stat().st_size > 2 * largest
+    assert peak_memory_of(converter, "export", tmp_path / "step-0", tmp_path / "out") < limit
 
 
 def test_a_trained_model_exported_gives_our_logits(titan, tmp_path):

@@ -1,6 +1,7 @@
 // What one mesh saves another loads: weights and moments bit for bit, and the same losses from
 // there on.
 #include <filesystem>
+#include <future>
 
 #include "lib/base/error.hpp"
 #include "lib/train/run_checkpoints.hpp"
@@ -221,6 +222,40 @@ TEST(CheckpointOfMesh, RanksAtDifferentPlacesInTheDataAreAnError) {
     });
   };
   EXPECT_THAT(message_of<Error>(save), HasSubstr("its loader's \"sample\" is 41, theirs 40"));
+}
+
+// Rank 1 exchanges what precedes a save and never comes to the save itself.
+TEST(CheckpointOfMesh, AfterAnExceptionNobodyWaitsLongForASave) {
+  TemporaryFolder folder;
+  JobConfig job = job_in(folder.path());
+  job.comm.train_timeout_seconds = 1;
+  std::promise<void> left;
+  auto run = [&](World& world) {
+    if (world.rank() == 1) {
+      const auto before = world.host_group("checkpoint"), saving = world.host_group("saving");
+      saving->barrier();  // the folder is locked
+      for (int exchange = 0; exchange < 2; ++exchange) before->exchange("null");
+      return left.get_future().wait();
+    }
+    MeshModel model(model_config(), in_fp32(), {1, 1, 1}, world);
+    RunCheckpoints checkpoints(job, model.config, model.sharder, model.optimizer, model.device,
+                               world);
+    checkpoints.save_sync(RunCheckpoints::Reason::kPeriodic, {.step = kSavedStep}, 5);
+    throw Error("the step failed");
+  };
+  const auto start = std::chrono::steady_clock::now();
+  auto run_and_tell = [&](World& world) {
+    try {
+      run(world);
+    } catch (...) {
+      left.set_value();
+      throw;
+    }
+  };
+  EXPECT_EQ(message_of<Error>([&] { on_every_rank(2, run_and_tell); }), "the step failed");
+  const auto seconds = std::chrono::steady_clock::now() - start;
+  EXPECT_GE(seconds, std::chrono::seconds(1));
+  EXPECT_LT(seconds, std::chrono::seconds(20));
 }
 
 }  // namespace

@@ -31,6 +31,7 @@ struct Case {
   std::vector<Recompute> recompute = {kNothing, kBlock};
   std::optional<Float8Recipe> float8 = {};
   int64_t vocab = 64;
+  bool loss_parallel = true;
 };
 
 SharderConfig never(SharderConfig sharding) {
@@ -55,6 +56,7 @@ std::vector<Case> cases() {
       {"tp, accumulated", {1, 1, 2}, in_bf16(2)},
       {"tp, float8", {1, 1, 2}, in_bf16(), {kNothing, kGateUp, kBlock}, kRowwise},
       {"tp, float8, wgrad in bf16", {1, 1, 2}, in_bf16(), {kNothing, kBlock}, kGwHp},
+      {"tp, whole logits", {1, 1, 2}, in_bf16(), {kNothing}, {}, 64, false},
       {"fsdp and tp", {1, 2, 2}, in_bf16(), {kNothing, kGateUp, kBlock}, kRowwise},
   };
 }
@@ -76,7 +78,11 @@ DecoderConfig model_of(const Case& each) {
 }
 
 PlanConfig config_of(const Case& each) {
-  return {.batch = kBatch, .seq_len = kSeqLen, .sharder = each.sharding, .mesh = each.mesh};
+  return {.batch = kBatch,
+          .seq_len = kSeqLen,
+          .sharder = each.sharding,
+          .mesh = each.mesh,
+          .loss_parallel = each.loss_parallel};
 }
 
 int64_t bytes(const at::Tensor& tensor) {
@@ -97,7 +103,7 @@ void on_meshes(Test test) {
     SCOPED_TRACE(each.name);
     Ranks ranks(each.mesh.size());
     on_every_rank(each.mesh.size(), [&](World& world) {
-      MeshModel model(model_of(each), each.sharding, each.mesh, world);
+      MeshModel model(model_of(each), each.sharding, each.mesh, world, each.loss_parallel);
       ranks.barrier.arrive_and_wait();
       test(model, each, ranks, world.rank() == 0);
       ranks.barrier.arrive_and_wait();
@@ -299,7 +305,7 @@ TEST(MeshPlan, RanksSendWhatThePlanSays) {
     SCOPED_TRACE(each.name);
     new_collectives();
     on_every_rank(2, [&](World& world) {
-      MeshModel model(model_of(each), each.sharding, each.mesh, world);
+      MeshModel model(model_of(each), each.sharding, each.mesh, world, each.loss_parallel);
       forward_backward(model, each);
     });
     const Collectives found = new_collectives();
