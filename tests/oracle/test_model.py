@@ -19,10 +19,10 @@ def run_probe(tmp_path, weights, sizes, tokens, labels, **options):
     save_file({**weights, "tokens": tokens.flatten(1).int(), "labels": labels.flatten(1).int()}, source)
     options = {"n_layers": sizes.layers, "kv_heads": sizes.kv_heads, "vocab_size": sizes.vocab,
                "batch": batch, "seq_len": seq_len, "mode": "none", "option": "2", "dtype": "float32",
-               **options}
+               "float8": "none", "tp": 1, **options}
     subprocess.run([BUILD / "tests/step_probe", source, out] + [f"{k}={v}" for k, v in options.items()],
                    check=True, timeout=300)
-    return load_file(out)
+    return {name: tensor.clone() for name, tensor in load_file(out).items()}  # another call writes the file anew
 
 
 def inputs(sizes, micro_batches=1, batch=2, seq_len=40, seed=1):
@@ -54,6 +54,19 @@ def test_matches_reference_in_fp32(tmp_path, mode, option, kv_heads, micro_batch
     assert relative(found["logits"], first) < 1e-5
     errors = {name: relative(found[name + ".grad"], gradient) for name, gradient in gradients.items()}
     assert len(errors) == 3 + 9 * sizes.layers
+    assert max(errors.values()) < 1e-5, errors
+
+
+@pytest.mark.parametrize("tp", [2, 4])
+def test_tensor_parallel_matches_reference(tmp_path, tp):
+    sizes = reference.Sizes(kv_heads=4)
+    weights = reference.random_weights(sizes)
+    tokens, labels = inputs(sizes, micro_batches=2)
+    loss, gradients, logits = reference.loss_and_gradients(weights, sizes, tokens, labels)
+    found = run_probe(tmp_path, weights, sizes, tokens, labels, tp=tp, mode="full")
+    assert relative(found["loss"][0], loss) < 1e-6
+    assert relative(found["logits"], logits[: tokens.shape[1]].flatten(0, 1)) < 1e-5
+    errors = {name: relative(found[name + ".grad"], gradient) for name, gradient in gradients.items()}
     assert max(errors.values()) < 1e-5, errors
 
 
