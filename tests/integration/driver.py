@@ -153,19 +153,33 @@ def losses(dump_folder):
 
 
 def tensors(step_folder):
-    """Every tensor of a checkpoint by part and name, as numpy arrays; bfloat16 as its 16 bits."""
+    """Every tensor of a checkpoint by part and name, put together from the shards, as numpy arrays; bfloat16 as its 16
+    bits."""
     import torch
     from safetensors import safe_open
 
-    found = {}
+    chunks = {}
     for file in sorted(pathlib.Path(step_folder).glob("*/*.safetensors")):
         with safe_open(file, framework="pt") as content:
+            sharding = json.loads((content.metadata() or {}).get("DCP_SHARDING_INFO", "{}"))
             for name in content.keys():
                 tensor = content.get_tensor(name)
-                found[file.parent.name, name] = (
-                    tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor
-                ).numpy()
-    return found
+                tensor = tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor
+                offsets = sharding[name]["saved_offsets"] if name in sharding else [0] * tensor.dim()
+                chunks.setdefault((file.parent.name, name), []).append((offsets, tensor.numpy()))
+    return {place: put_together(parts) for place, parts in chunks.items()}
+
+
+def put_together(chunks):
+    """One array of those that lie in it at given offsets."""
+    import numpy
+
+    ends = [numpy.add(offsets, chunk.shape) for offsets, chunk in chunks]
+    whole = numpy.empty(numpy.max(ends, axis=0).astype(int), chunks[0][1].dtype)
+    assert whole.size == sum(chunk.size for _, chunk in chunks)
+    for offsets, chunk in chunks:
+        whole[tuple(slice(begin, begin + count) for begin, count in zip(offsets, chunk.shape))] = chunk
+    return whole
 
 
 def assert_bitwise_equal(one, other):

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
-from driver import BUILD, DEBUG_JOB, ROOT, SMALL, assert_bitwise_equal, losses, tensors
+from driver import BUILD, DEBUG_JOB, ROOT, SMALL, assert_bitwise_equal, losses, ranks_without_launcher, tensors
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -142,6 +142,20 @@ def test_imports_what_torch_saved(titan_train, upstream, tmp_path):
     assert manifest["state"]["tokens_seen"] == 384 and manifest["state"]["optimizer_updates"] == 3
     output = titan_train(*JOB, "--training.steps", 5, "--job.dump_folder", dump, "--checkpoint.enable").output
     assert "resumed from step 3" in output and set(losses(dump)) == {4, 5}
+
+
+def test_exports_the_shards_of_a_mesh(titan_train, upstream, tmp_path):
+    mesh = ("--parallelism.data_parallel_shard_degree", 3, "--parallelism.tensor_parallel_degree", 2)
+    options = ("--training.steps", 2, "--checkpoint.interval", 2, "--job.dump_folder", tmp_path)
+    with ranks_without_launcher(titan_train, 6, *JOB, *mesh, *options) as processes:
+        errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 6, errors
+    step = tmp_path / "checkpoint/step-2"
+    assert len(list((step / "optim").iterdir())) == 6
+    upstream.step()
+    upstream.load(convert("export", step, tmp_path / "theirs"))
+    assert_bitwise_equal(upstream.tensors(), tensors(step))
+    assert upstream.counters == {"step": 2, "ntokens_seen": 2 * 3 * 2 * 64}
 
 
 def test_weights_alone(titan_train, upstream, tmp_path):

@@ -36,6 +36,23 @@ def check_end(output, dump_folder):
     assert "nothing was saved" in output and "Training completed" in output
 
 
+def test_all_save_the_step_they_stop_at(titan_train, tmp_path):
+    """And another mesh goes on from there."""
+    job = (*SMALL, "--debug.seed", 1, "--metrics.no_enable_tensorboard", "--training.global_batch_size", 6,
+           "--checkpoint.interval", 100000, "--job.dump_folder", tmp_path)  # fmt: skip
+    with ranks_without_launcher(titan_train, 3, *job, "--training.steps", 100000) as processes:
+        wait_for_step(processes[0], 3)
+        processes[2].send_signal(signal.SIGTERM)
+        outputs = [process.communicate(timeout=90) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], outputs
+    last = step_records(tmp_path)[-1]["step"]
+    assert f"signal 15 received: stopping after step {last}\n" in outputs[0][0]
+    assert outputs[0][0].count(f"Saved checkpoint step-{last} ") == 1
+    done = titan_train(*job, "--parallelism.tensor_parallel_degree", 2, "--training.steps", last + 1, launcher=torchrun(2))
+    assert f"Training starts at step {last + 1}" in done.stdout
+    assert [record["step"] for record in step_records(tmp_path)] == list(range(1, last + 2))
+
+
 def test_signal_by_the_launcher_and_by_another_process(titan_train, tmp_path):
     """SLURM sends it to all processes of a job, and torchrun passes on its own."""
     with ranks_without_launcher(titan_train, 3, *ENDLESS, "--job.dump_folder", tmp_path) as processes:

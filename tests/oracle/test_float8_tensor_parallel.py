@@ -1,5 +1,5 @@
-"""The float8 step with tensor parallel, emulated: as linears of torchao have it that each compute with a rank's part, so
-that every amax is of that part alone; and as good as the step without tensor parallel."""
+"""The float8 step with tensor parallel, emulated: as torchao's linears have it where each computes with a rank's part,
+so that every amax is of that part alone; and as good as the step without tensor parallel."""
 
 import math
 
