@@ -30,8 +30,8 @@ def batch(sequences):
 
 
 def train(titan_train, dump_folder, *options, launcher=()):
-    """A run: its output, losses and gradient norms of the steps, and every gradient of step 1, clipped: after it AdamW's
-    first moment is 1 - beta1 of that."""
+    """A run: its output, losses and gradient norms of the steps, and every gradient of step 1, clipped: of those AdamW's
+    first moment is then 1 - beta1."""
     done = titan_train(*JOB, *options, "--job.dump_folder", dump_folder, launcher=launcher)
     records = step_records(dump_folder)
     assert [record["step"] for record in records] == list(range(1, STEPS + 1)), done.output
@@ -103,8 +103,8 @@ def test_float8_equals_one_process_with_the_same_micro_batches(titan_train, one_
 def test_async_tensor_parallel_says_why_it_cannot(titan_train, one_process, tmp_path):
     options = ("--training.seq_len", 24)
     run = train(titan_train, tmp_path, *options, *mesh(tensor=2), *ASYNC, *batch(1), launcher=torchrun(2))
-    assert ("parallelism.enable_async_tensor_parallel: a micro-batch has 24 tokens, no multiple of 16 for each of 2 ranks: "
-            "plain tensor parallel runs") in run.output  # fmt: skip
+    why = "a micro-batch has 24 tokens, no multiple of 16 for each of 2 ranks"
+    assert f"parallelism.enable_async_tensor_parallel: {why}: plain tensor parallel runs" in run.output
     assert_equal_steps(run, one_process(*options, *batch(8)))
 
 
@@ -112,8 +112,8 @@ def test_metrics_are_of_the_whole_mesh(titan_train, tmp_path):
     """Without learning, the two steps of one process on four sequences each are what two data ranks see in one."""
 
     def run(name, *options, launcher=()):
-        validation = ("--validation.enable", "--validation.freq", 1, "--validation.steps", 2, "--validation.seq_len", 64,
-                      "--validation.dataset", "c4_test")
+        validation = ("--validation.enable", "--validation.freq", 1, "--validation.steps", 2,
+                      "--validation.seq_len", 64, "--validation.dataset", "c4_test")  # fmt: skip
         titan_train(*JOB, *options, *batch(4), *validation, "--optimizer.lr", 0, "--checkpoint.no_enable",
                     "--job.dump_folder", tmp_path / name, launcher=launcher)  # fmt: skip
         lines = map(json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines())

@@ -21,12 +21,12 @@ MESHES = {
     "degrees": (
         3, ("--parallelism.data_parallel_shard_degree", 2),
         "parallelism.data_parallel_shard_degree: the degrees do not make up the 3 ranks: data_parallel_replicate 1, "
-        "data_parallel_shard 2, tensor_parallel 1, context_parallel 1, pipeline_parallel 1; start 2 processes, or change",
+        "data_parallel_shard 2, tensor_parallel 1, context_parallel 1, pipeline_parallel 1; start 2 processes, or",
     ),
     "heads": (
         3, ("--parallelism.tensor_parallel_degree", 3, "--training.seq_len", 63),
-        "parallelism.tensor_parallel_degree: 3 does not divide what llama3 debugmodel has: 16 heads, 16 key/value heads, "
-        "2048 vocabulary entries; choose a degree that divides them",
+        "parallelism.tensor_parallel_degree: 3 does not divide what llama3 debugmodel has: 16 heads, "
+        "16 key/value heads, 2048 vocabulary entries; choose a degree that divides them",
     ),
     "vocabulary": (
         2, ("--parallelism.tensor_parallel_degree", 2, "--model.vocab_size", 2049),
@@ -34,7 +34,8 @@ MESHES = {
     ),
     "tokens": (
         2, ("--parallelism.tensor_parallel_degree", 2, "--training.seq_len", 63, "--training.local_batch_size", 1),
-        "training.seq_len: the 1 x 63 tokens of a micro-batch are not a multiple of parallelism.tensor_parallel_degree = 2",
+        "training.seq_len: the 1 x 63 tokens of a micro-batch are not a multiple of "
+        "parallelism.tensor_parallel_degree = 2",
     ),
     "batch": (
         2, ("--training.global_batch_size", 6),

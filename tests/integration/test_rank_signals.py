@@ -48,7 +48,8 @@ def test_all_save_the_step_they_stop_at(titan_train, tmp_path):
     last = step_records(tmp_path)[-1]["step"]
     assert f"signal 15 received: stopping after step {last}\n" in outputs[0][0]
     assert outputs[0][0].count(f"Saved checkpoint step-{last} ") == 1
-    done = titan_train(*job, "--parallelism.tensor_parallel_degree", 2, "--training.steps", last + 1, launcher=torchrun(2))
+    tensor_parallel = ("--parallelism.tensor_parallel_degree", 2)
+    done = titan_train(*job, *tensor_parallel, "--training.steps", last + 1, launcher=torchrun(2))
     assert f"Training starts at step {last + 1}" in done.stdout
     assert [record["step"] for record in step_records(tmp_path)] == list(range(1, last + 2))
 
