@@ -22,8 +22,8 @@ constexpr int64_t kSeqLen = 16;
 constexpr int64_t kRows = 12;  // sequences of a step over all ranks: 1, 2, 3 and 4 divide them
 constexpr int64_t kSavedStep = 2, kMoreSteps = 5;
 
-const std::vector<MeshShape> kMeshes = {{1, 1, 1}, {1, 3, 1}, {1, 4, 1}, {2, 2, 1},
-                                        {1, 1, 4}, {1, 2, 2}, {2, 1, 2}};
+const std::vector<MeshShape> kMeshes = {{1, 1, 1}, {1, 2, 1}, {2, 1, 1}, {1, 1, 2}, {1, 3, 1},
+                                        {1, 4, 1}, {2, 2, 1}, {1, 1, 4}, {1, 2, 2}, {2, 1, 2}};
 
 class TemporaryFolder {
  public:
@@ -234,7 +234,7 @@ TEST(CheckpointOfMesh, AfterAnExceptionNobodyWaitsLongForASave) {
     MeshModel model(model_config(), in_fp32(), {1, 2, 1}, world);
     if (world.rank() == 1) {
       const auto before = world.host_group("checkpoint"), saving = world.host_group("saving");
-      saving->barrier();  // the folder is locked
+      saving->barrier();     // the folder is locked
       before->exchange("");  // nothing of it is infinite
       before->exchange("null");
       return left.get_future().wait();

@@ -1,4 +1,7 @@
 // A step on any mesh is the step of one process: losses, every gradient, the norm, the new weights.
+#include <c10/core/Allocator.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
+
 #include <cmath>
 
 #include "lib/base/error.hpp"
@@ -120,6 +123,81 @@ TEST(TensorParallel, LossFromWholeLogitsIsTheSame) {
   EXPECT_NEAR(whole.losses[1], parallel.losses[1], 1e-9 * parallel.losses[1]);
   EXPECT_NEAR(whole.validation_loss, parallel.validation_loss, 1e-9 * parallel.validation_loss);
   expect_close(whole.gradients, parallel.gradients, 1e-9);
+}
+
+// The largest tensor that this thread allocates while it lives, in bytes.
+class LargestAllocation {
+ public:
+  int64_t bytes() const { return watch_->largest; }
+
+ private:
+  struct Watch : c10::MemoryReportingInfoBase {
+    bool memoryProfilingEnabled() const override { return true; }
+    void reportMemoryUsage(void*, int64_t size, size_t, size_t, c10::Device) override {
+      largest = std::max(largest, size);
+    }
+    int64_t largest = 0;
+  };
+  std::shared_ptr<Watch> watch_ = std::make_shared<Watch>();
+  c10::DebugInfoGuard guard_{c10::DebugInfoKind::PROFILER_STATE, watch_};
+};
+
+TEST(TensorParallel, NoRankHasLogitsOfTheWholeVocabulary) {
+  // More tokens and words than any other extent: of all tensors the logits are the largest.
+  constexpr int64_t kTokens = 1024, kWords = 2048;
+  const DecoderConfig config =
+      registry("llama3", "debugmodel", {.n_layers = 1, .vocab_size = kWords, .seq_len = kTokens});
+  const MicroBatch batch = random_batch(1, kTokens, 1);
+  for (const bool loss_parallel : {true, false}) {
+    testing::on_every_rank(2, [&](World& world) {
+      testing::MeshModel model(config, in_fp32(), {1, 1, 2}, world, loss_parallel);
+      const LargestAllocation largest;
+      model.step.evaluate(batch, scalar(0.1));
+      model.step.forward_backward(batch, scalar(0.1));
+      constexpr int64_t kLogits = kTokens * kWords * 4;
+      EXPECT_EQ(largest.bytes(), loss_parallel ? kLogits / 2 : kLogits);
+    });
+  }
+}
+
+// More ranks than chunks of rows: the last one has nothing of the table and of the output weight.
+TEST(StepOnRanksWithoutRows, EqualsOneProcess) {
+  constexpr int64_t kWords = 9;
+  const DecoderConfig config =
+      registry("llama3", "debugmodel", {.n_layers = 1, .vocab_size = kWords, .seq_len = 64});
+  auto steps = two_steps(2, kShort);
+  for (std::vector<MicroBatch>& step : steps) {
+    for (MicroBatch& batch : step) {
+      batch.tokens.remainder_(kWords);
+      batch.labels = at::where(batch.labels.ge(0), batch.labels.remainder(kWords), batch.labels);
+    }
+  }
+  ASSERT_EQ(shard_rows(kWords, 4, 3).count, 0);
+  const MeshOutcome one = run_on_mesh(config, in_fp64(2), {}, steps);
+  const MeshOutcome many = run_on_mesh(config, in_fp64(2), {1, 4, 1}, steps);
+  EXPECT_NEAR(many.losses[1], one.losses[1], 1e-9 * one.losses[1]);
+  expect_close(many.gradients, one.gradients, 1e-6);
+  expect_close(many.updated, one.updated, 1e-6);
+}
+
+// training.dtype = "bfloat16": masters that a step rounds, each on the rank that stores it.
+TEST(StepOfBf16Masters, EqualsOneProcess) {
+  const DecoderConfig config = config_for({{1, 2, 2}});
+  const auto steps = two_steps(2, kShort);
+  SharderConfig sharding = in_fp32(2);
+  sharding.parameter_dtype = at::kBFloat16;
+  const MeshOutcome one = run_on_mesh(config, sharding, {}, steps);
+  for (const MeshShape& mesh : {MeshShape{2, 2, 1}, MeshShape{1, 2, 2}}) {
+    const MeshOutcome many = run_on_mesh(config, sharding, mesh, steps);
+    expect_close(many.initial, one.initial, 0);
+    EXPECT_NEAR(many.losses[0], one.losses[0], 1e-5 * one.losses[0]);
+    for (const auto& [name, updated] : one.updated) {
+      const at::Tensor& other = many.updated.at(name);
+      ASSERT_EQ(other.scalar_type(), at::kBFloat16) << name;
+      // Single values fall on the other side of a rounding.
+      EXPECT_LT(other.ne(updated).to(at::kFloat).mean().item<double>(), 0.02) << name;
+    }
+  }
 }
 
 TEST(AsyncTensorParallel, QuantisesAsPlainTensorParallelDoes) {
