@@ -35,8 +35,10 @@ c10::intrusive_ptr<c10d::TCPStore> open_store(const Launch& launch, std::chrono:
     return InputError(concat(
         "rank ", launch.rank, ": cannot ", options.isServer ? "open" : "reach",
         " the ranks' meeting point at ", address(launch), " (MASTER_ADDR:MASTER_PORT): ", reason,
-        options.isServer ? "; is the port in use? Choose another one"
-                         : "; does rank 0 run, is the address right, and is the port rank 0's?"));
+        options.isServer
+            ? "; is the port in use, or the address another host's? Choose a free port "
+              "of this host"
+            : "; does rank 0 run, is the address right, and is the port rank 0's?"));
   };
   try {
     // What else may listen at that port need not answer.

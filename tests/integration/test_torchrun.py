@@ -1,8 +1,8 @@
-"""Under the real torchrun: how a failure is reported."""
+"""Under the real torchrun: how a failure is reported. And which ranks log."""
 import json
 import re
 
-from driver import BUILD, DEBUG_JOB, SMALL, torchrun
+from driver import BUILD, DEBUG_JOB, SMALL, ranks_without_launcher, torchrun
 
 
 def root_cause(output):
@@ -38,3 +38,13 @@ def test_no_error_file_where_all_is_well(titan_train, tmp_path):
     error_file = tmp_path / "error.json"
     titan_train("--version", env={**titan_train.environment, "TORCHELASTIC_ERROR_FILE": error_file})
     assert not error_file.exists()
+
+
+def test_the_first_rank_logs_and_those_of_log_rank(titan_train, tmp_path, monkeypatch):
+    monkeypatch.setitem(titan_train.environment, "LOG_RANK", "2,3")
+    job = (*SMALL, "--training.steps", 1, "--checkpoint.no_enable", "--job.dump_folder", tmp_path)
+    with ranks_without_launcher(titan_train, 3, *job) as processes:
+        outputs = [process.communicate(timeout=90) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], outputs
+    assert ["Training completed" in output for output, _ in outputs] == [True, False, True]
+    assert outputs[1][0] == ""

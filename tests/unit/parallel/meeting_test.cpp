@@ -121,6 +121,26 @@ TEST_F(Meeting, ASecondProcessOfTheSameRankDoesNotComeIn) {
   EXPECT_THAT(message_of(come(1, 2, 1)), HasSubstr("): 0;"));
 }
 
+// No other process listens at this address, and this one cannot.
+TEST(MeetingWithoutStore, AddressThatIsNotRankZeros) {
+  for (int64_t rank : {0, 1}) {
+    const Launch launch = {.rank = rank,
+                           .world_size = 2,
+                           .store_address = "192.0.2.1",  // of documents alone (RFC 5737)
+                           .store_port = 40000,
+                           .store_prefix = "job"};
+    try {
+      meet(launch, std::chrono::seconds(1));
+      FAIL();
+    } catch (const InputError& error) {
+      EXPECT_THAT(error.what(), HasSubstr(concat("rank ", rank, ": cannot ")));
+      EXPECT_THAT(error.what(), HasSubstr("192.0.2.1:40000 (MASTER_ADDR:MASTER_PORT)"));
+      EXPECT_THAT(error.what(),
+                  HasSubstr(rank == 0 ? "the address another host's?" : "is the address right"));
+    }
+  }
+}
+
 TEST(MeetingWithoutStore, SaysWhere) {
   const Launch launch = {.rank = 1,
                          .world_size = 2,
