@@ -8,7 +8,17 @@ import sys
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
-from driver import BUILD, DEBUG_JOB, ROOT, SMALL, assert_bitwise_equal, losses, ranks_without_launcher, tensors
+from driver import (
+    BUILD,
+    DEBUG_JOB,
+    ROOT,
+    SMALL,
+    assert_bitwise_equal,
+    losses,
+    ranks_without_launcher,
+    tensors,
+    torchrun,
+)
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -156,6 +166,18 @@ def test_exports_the_shards_of_a_mesh(titan_train, upstream, tmp_path):
     upstream.load(convert("export", step, tmp_path / "theirs"))
     assert_bitwise_equal(upstream.tensors(), tensors(step))
     assert upstream.counters == {"step": 2, "ntokens_seen": 2 * 3 * 2 * 64}
+
+
+def test_imports_the_shards_of_many_ranks(upstream, tmp_path):
+    upstream.step()
+    torch.save(upstream.state(), tmp_path / "state.pt")
+    command = (*torchrun(4), sys.executable, ROOT / "tests/integration/save_dcp_by_ranks.py", tmp_path / "state.pt",
+               tmp_path / "theirs/step-1")  # fmt: skip
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    subprocess.run([*map(str, command)], check=True, env=environment, capture_output=True, timeout=200)
+    assert len(list((tmp_path / "theirs/step-1").glob("*.distcp"))) == 4
+    said = convert("import", tmp_path / "theirs/step-1", tmp_path / "ours", DEBUG_JOB, *JOB[1:])
+    assert_bitwise_equal(tensors(said), upstream.tensors())
 
 
 def test_weights_alone(titan_train, upstream, tmp_path):
