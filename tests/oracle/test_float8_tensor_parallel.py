@@ -85,12 +85,13 @@ def with_unequal_parts(weights, ranks):
     return weights
 
 
+@pytest.mark.parametrize("asynchronous", [0, 1])
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("ranks", [2, 4])
-def test_every_amax_is_of_a_ranks_part(tmp_path, ranks, recipe):
+def test_every_amax_is_of_a_ranks_part(tmp_path, ranks, recipe, asynchronous):
     weights = with_unequal_parts(reference.random_weights(SIZES), ranks)
-    tokens, labels = inputs(SIZES)
-    found = run_probe(tmp_path, weights, SIZES, tokens, labels, float8=recipe, tp=ranks)
+    tokens, labels = inputs(SIZES, seq_len=64)
+    found = run_probe(tmp_path, weights, SIZES, tokens, labels, float8=recipe, tp=ranks, **{"async": asynchronous})
     expected = expected_of(weights, tokens, labels, ranks, recipe)
     assert found.keys() == expected.keys()
     of_whole = expected_of(weights, tokens, labels, 1, recipe)

@@ -19,7 +19,7 @@ def run_probe(tmp_path, weights, sizes, tokens, labels, **options):
     save_file({**weights, "tokens": tokens.flatten(1).int(), "labels": labels.flatten(1).int()}, source)
     options = {"n_layers": sizes.layers, "kv_heads": sizes.kv_heads, "vocab_size": sizes.vocab,
                "batch": batch, "seq_len": seq_len, "mode": "none", "option": "2", "dtype": "float32",
-               "float8": "none", "tp": 1, **options}
+               "float8": "none", "tp": 1, "async": 0, **options}
     subprocess.run([BUILD / "tests/step_probe", source, out] + [f"{k}={v}" for k, v in options.items()],
                    check=True, timeout=300)
     return {name: tensor.clone() for name, tensor in load_file(out).items()}  # another call writes the file anew
@@ -57,13 +57,14 @@ def test_matches_reference_in_fp32(tmp_path, mode, option, kv_heads, micro_batch
     assert max(errors.values()) < 1e-5, errors
 
 
+@pytest.mark.parametrize("asynchronous", [0, 1])
 @pytest.mark.parametrize("tp", [2, 4])
-def test_tensor_parallel_matches_reference(tmp_path, tp):
+def test_tensor_parallel_matches_reference(tmp_path, tp, asynchronous):
     sizes = reference.Sizes(kv_heads=4)
     weights = reference.random_weights(sizes)
-    tokens, labels = inputs(sizes, micro_batches=2)
+    tokens, labels = inputs(sizes, micro_batches=2, seq_len=64)
     loss, gradients, logits = reference.loss_and_gradients(weights, sizes, tokens, labels)
-    found = run_probe(tmp_path, weights, sizes, tokens, labels, tp=tp, mode="full")
+    found = run_probe(tmp_path, weights, sizes, tokens, labels, tp=tp, mode="full", **{"async": asynchronous})
     assert relative(found["loss"][0], loss) < 1e-6
     assert relative(found["logits"], logits[: tokens.shape[1]].flatten(0, 1)) < 1e-5
     errors = {name: relative(found[name + ".grad"], gradient) for name, gradient in gradients.items()}

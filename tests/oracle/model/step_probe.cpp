@@ -5,7 +5,8 @@
 // OUT gets `loss`, `logits` of the first micro-batch, and `<name>.grad` for every weight, in F32.
 // Keys: n_layers, kv_heads, vocab_size, batch, seq_len, mode (none, full, selective), option,
 // dtype (float32, bfloat16), float8 (none, rowwise, rowwise_with_gw_hp; emulated, in all linears),
-// tp. One rank runs on the CUDA device when there is one, more are threads on the CPU.
+// tp, async (0 or 1: async tensor parallel). One rank runs on the CUDA device when there is one,
+// more are threads on the CPU.
 #include <ATen/ATen.h>
 
 #include <cstdio>
@@ -104,6 +105,10 @@ void run_rank(World& world, const Options& options, const SafetensorsReader& inp
 
   Decoder decoder = build(model);
   Step step(decoder, model, sharder, device);
+  if (number(options, "async") == 1) {
+    const std::string why_not = step.use_async_tensor_parallel({tokens.size(1)});
+    TITAN_CHECK(why_not.empty(), why_not);
+  }
   const double valid = labels.ne(-100).sum().item<double>();
   at::Tensor inverse_valid = at::full({}, 1 / valid, device.options(at::kFloat));
   at::Tensor loss = at::zeros({}, device.options(at::kFloat)), logits;

@@ -94,10 +94,11 @@ std::vector<double> train(MeshModel& model, int64_t first, int64_t last) {
   return losses;
 }
 
-WholeState train_and_save(const MeshShape& shape, const JobConfig& job) {
+WholeState train_and_save(const MeshShape& shape, const JobConfig& job,
+                          const SharderConfig& sharding = in_fp32()) {
   WholeState state;
   on_every_rank(shape.size(), [&](World& world) {
-    MeshModel model(model_config(), in_fp32(), shape, world);
+    MeshModel model(model_config(), sharding, shape, world);
     RunCheckpoints checkpoints(job, model.config, model.sharder, model.optimizer, model.device,
                                world);
     EXPECT_EQ(checkpoints.load(), std::nullopt);
@@ -119,10 +120,10 @@ WholeState train_and_save(const MeshShape& shape, const JobConfig& job) {
 }
 
 WholeState load(const MeshShape& shape, const JobConfig& job, int64_t saving_data_ranks,
-                bool train_on) {
+                bool train_on, const SharderConfig& sharding = in_fp32()) {
   WholeState state;
   on_every_rank(shape.size(), [&](World& world) {
-    MeshModel model(model_config(), in_fp32(), shape, world);
+    MeshModel model(model_config(), sharding, shape, world);
     model.sharder.initialise(/*seed=*/99);
     RunCheckpoints checkpoints(job, model.config, model.sharder, model.optimizer, model.device,
                                world);
@@ -176,6 +177,25 @@ TEST_P(CheckpointOfMesh, IsLoadedByEveryOther) {
 
 INSTANTIATE_TEST_SUITE_P(Meshes, CheckpointOfMesh, ::testing::ValuesIn(kMeshes),
                          [](const auto& info) { return name_of(info.param); });
+
+TEST(CheckpointOfMesh, InBf16IsLoadedByOthers) {
+  TemporaryFolder folder;
+  JobConfig job = job_in(folder.path());
+  job.training.dtype = config::Dtype::kBfloat16;
+  job.optimizer.state_dtype = config::Dtype::kBfloat16;
+  SharderConfig sharding = with_bf16_moments(in_bf16());
+  sharding.parameter_dtype = at::kBFloat16;
+  const WholeState saved = train_and_save({1, 2, 2}, job, sharding);
+  EXPECT_EQ(saved.masters.at("norm.weight").scalar_type(), at::kBFloat16);
+  EXPECT_EQ(saved.exp_avg.at("norm.weight").scalar_type(), at::kBFloat16);
+  job.checkpoint.load_only = true;
+  for (const MeshShape& other : {MeshShape{1, 1, 1}, MeshShape{1, 3, 1}}) {
+    const WholeState loaded = load(other, job, 2, /*train_on=*/false, sharding);
+    expect_equal(loaded.masters, saved.masters);
+    expect_equal(loaded.exp_avg, saved.exp_avg);
+    expect_equal(loaded.exp_avg_sq, saved.exp_avg_sq);
+  }
+}
 
 TEST(CheckpointOfMesh, ReplicasAreWrittenOnce) {
   TemporaryFolder folder;
