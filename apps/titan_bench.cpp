@@ -27,7 +27,7 @@ constexpr std::chrono::seconds kTimeout(120);  // of a collective
 
 ops::Device gpu(int index = 0) {
   ops::Device device = ops::Device::preferred(index);
-  if (!device.is_cuda()) throw InputError("titan-bench needs a CUDA device");
+  if (!device.is_cuda()) throw InputError("needs a CUDA device, and none is visible");
   return device;
 }
 
@@ -144,7 +144,7 @@ const CLI::Validator kSixteens(
     "");
 
 int run(int argc, char** argv) {
-  CLI::App app("Times the parts of a training step on one GPU.");
+  CLI::App app("Times the parts of a training step on GPUs.");
   app.require_subcommand(1);
 
   std::string filter;

@@ -41,6 +41,12 @@ Checkpointer::Checkpointer(Config config, FileSystem& files, std::unique_ptr<Hos
     } catch (const InputError&) {
       throw;
     } catch (const Error& error) {
+      std::error_code none;
+      if (!fs::exists(config_.folder, none)) {
+        throw InputError(concat("no checkpoint can be saved: ", error.what(),
+                                "; choose a job.dump_folder in which this user may write, or set "
+                                "checkpoint.enable to false"));
+      }
       log::warning(concat("checkpoints cannot be saved for now: ", error.what()));
     }
     return std::string();

@@ -45,7 +45,8 @@ class Checkpointer {
   };
 
   // Locks the folder and clears what an interrupted run left behind. Throws InputError when another
-  // job is writing to it. A folder that cannot be written is a warning: each save will try again.
+  // job is writing to it, or when there is no folder and none can be made. One that cannot be
+  // written is a warning: each save will try again.
   // `group`: the ranks that save together. Nobody else may use it, since background saves do, and
   // its timeout must allow for the slowest rank's writing.
   explicit Checkpointer(Config config, FileSystem& files = FileSystem::posix(),

@@ -69,6 +69,13 @@ std::string misfit(const Parallelism& p, std::int64_t world_size) {
                 ", or change the degrees");
 }
 
+// Of degrees that do not fit, one that the job sets.
+std::string_view misfit_option(const Parallelism& p) {
+  if (p.data_parallel_shard_degree != -1) return "parallelism.data_parallel_shard_degree";
+  if (p.tensor_parallel_degree > 1) return "parallelism.tensor_parallel_degree";
+  return "parallelism.data_parallel_replicate_degree";
+}
+
 // Sequence parallel gives each rank of a tensor-parallel group the same number of tokens; head-tail
 // balanced context parallel cuts each sequence into 2 cp parts.
 void check_tokens(const Parallelism& p, std::string_view section, std::int64_t batch,
@@ -89,7 +96,7 @@ void check_tokens(const Parallelism& p, std::string_view section, std::int64_t b
 void check_mesh(const JobConfig& job, std::int64_t world_size, Problems& problems) {
   const Parallelism& p = job.parallelism;
   const std::string wrong = misfit(p, world_size);
-  if (!wrong.empty()) problems.add("parallelism.data_parallel_shard_degree", wrong);
+  if (!wrong.empty()) problems.add(misfit_option(p), wrong);
   check_tokens(p, "training", job.training.local_batch_size, job.training.seq_len, problems);
   if (job.validation.enable) {
     check_tokens(p, "validation", job.validation.local_batch_size, job.validation.seq_len,
@@ -236,9 +243,7 @@ std::vector<std::string> check_consistent(const JobConfig& job, std::int64_t wor
 Degrees degrees(const JobConfig& job, std::int64_t world_size) {
   const Parallelism& p = job.parallelism;
   const std::string wrong = misfit(p, world_size);
-  if (!wrong.empty()) {
-    throw InputError(concat("parallelism.data_parallel_shard_degree: ", wrong));
-  }
+  if (!wrong.empty()) throw InputError(concat(misfit_option(p), ": ", wrong));
   return {p.data_parallel_replicate_degree, shards(p, world_size), p.tensor_parallel_degree};
 }
 

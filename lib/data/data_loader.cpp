@@ -46,9 +46,11 @@ void check(const DataConfig& config, int64_t global_batch) {
 void check_tokenizer(const DataConfig& config, const data::Source& source,
                      const Tokenizer* tokenizer) {
   if (tokenizer == nullptr) {
-    throw InputError(
-        concat(source.files.front().path.string(),
-               " is text, and there is no tokenizer for it: set model.hf_assets_path"));
+    throw InputError(concat(source.files.front().path.string(),
+                            " is text, and there is no tokenizer for it: model.hf_assets_path = \"",
+                            config.tokenizer_path.string(),
+                            "\" does not exist; expected a folder with ",
+                            "tokenizer.json or tokenizer.model"));
   }
   if (tokenizer->vocab_size() > config.vocab_size) {
     throw InputError(concat("the tokenizer has ", tokenizer->vocab_size(),

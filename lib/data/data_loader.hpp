@@ -42,6 +42,7 @@ struct DataConfig {
   int64_t prefetch_batches = 2;          // bound of the queue; 0: no thread, next() does the work
   std::filesystem::path shipped_corpus;  // folder of c4_test without a path
   int64_t vocab_size = 0;                // of the model: ids must lie below
+  std::filesystem::path tokenizer_path;  // of the tokenizer given to open(); messages name it
   std::string section = "training";      // or "validation": the options that messages name
 };
 

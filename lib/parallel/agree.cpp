@@ -1,5 +1,6 @@
 #include "lib/parallel/agree.hpp"
 
+#include <algorithm>
 #include <exception>
 
 #include "lib/base/error.hpp"
@@ -36,7 +37,8 @@ void throw_first_error(const std::vector<std::string>& messages, bool name_rank)
 std::vector<std::string> on_all_ranks(HostGroup& group, const std::function<std::string()>& part) {
   if (group.size() == 1) return {part()};
   std::vector<std::string> messages = group.exchange(message_of(part));
-  throw_first_error(messages, /*name_rank=*/true);
+  const bool alike = std::ranges::count(messages, messages.front()) == group.size();
+  throw_first_error(messages, /*name_rank=*/!alike);
   for (std::string& message : messages) message.erase(0, 1);
   return messages;
 }

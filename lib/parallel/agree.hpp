@@ -12,7 +12,8 @@
 namespace titan {
 
 // Runs every rank's part and returns all results, by rank. Where parts throw, all ranks throw what
-// the first of those ranks threw, named in the message: InputError as such, all else as Error.
+// the first of those ranks threw, named in the message unless all threw the same: InputError as
+// such, all else as Error.
 // In a group of one the part's exception passes as it is.
 std::vector<std::string> on_all_ranks(HostGroup& group, const std::function<std::string()>& part);
 

@@ -83,6 +83,7 @@ DataConfig data_config(const JobConfig& job, const DecoderConfig& model) {
                                                                            : DataOrder::global;
   data.token_cache = job.training.token_cache;
   data.vocab_size = model.embedding.vocab_size;
+  data.tokenizer_path = job.model.hf_assets_path;
   return data;
 }
 

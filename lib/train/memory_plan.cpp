@@ -164,7 +164,7 @@ MemoryPlan plan_memory(const DecoderConfig& model, const PlanConfig& config) {
 }
 
 std::string describe(const MemoryPlan& plan) {
-  std::string text = "Memory planned on this rank:";
+  std::string text = "Memory planned on this rank, each part at its most:";
   const auto line = [&](const char* what, int64_t bytes) {
     char label[40];
     std::snprintf(label, sizeof label, "\n  %-25s", what);
@@ -184,7 +184,7 @@ std::string describe(const MemoryPlan& plan) {
   if (sharded) line("gradients, in reduction", plan.gradients_in_reduction);
   line("workspace, tables", plan.workspace);
   line("peak", plan.peak.bytes);
-  return text + concat(" (", plan.peak.name, ")");
+  return text + concat(" (", plan.peak.name, ", with the tensors at work there)");
 }
 
 }  // namespace titan

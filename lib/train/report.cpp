@@ -181,6 +181,7 @@ void log_model(const JobConfig& job, const JobPlan& plan, const std::string& dev
   log::info(capacity_line);
   log::info(concat("Model ", plan.model.name, " ", plan.model.flavor,
                    " size: ", with_thousands(plan.parameters.total), " total parameters"));
+  if (plan.mesh.size() > 1) log::info(describe(plan.mesh));
   log::info(peak_flops_line(peak_flops(device_name)));
   if (!plan.conversions.empty() && !job.quantize.linear.float8.recipe_name) {
     log::info(

@@ -22,6 +22,10 @@ namespace {
 // How long ranks wait for the one whose files take longest.
 constexpr std::chrono::minutes kSlowestRank(30);
 
+std::filesystem::path folder_of(const JobConfig& job) {
+  return std::filesystem::path(job.job.dump_folder) / job.checkpoint.folder;
+}
+
 Dtype stored_dtype(at::ScalarType dtype) {
   return dtype == at::kBFloat16 ? Dtype::kBfloat16 : Dtype::kFloat32;
 }
@@ -89,7 +93,7 @@ RunCheckpoints::RunCheckpoints(const JobConfig& job, const DecoderConfig& model,
   if (!options.enable) return;
   group_ = world.host_group("checkpoint");
   checkpointer_ = std::make_unique<Checkpointer>(
-      Checkpointer::Config{.folder = std::filesystem::path(job.job.dump_folder) / options.folder,
+      Checkpointer::Config{.folder = folder_of(job),
                            .keep_latest_k = static_cast<int>(options.keep_latest_k),
                            .load_only = options.load_only},
       FileSystem::posix(), world.host_group("saving", kSlowestRank));
@@ -175,6 +179,9 @@ ResumeState RunCheckpoints::load_own(const CheckpointReader& reader) {
   }
   if (!excluded("dataloader") && manifest.state.contains("data")) {
     resume.data = manifest.state["data"];
+  } else if (!manifest.model_only) {
+    warn(concat("the place in the data is not taken from ", reader.directory().string(),
+                ": the data begins anew"));
   }
   return resume;
 }
@@ -194,6 +201,13 @@ void RunCheckpoints::load_hugging_face(const std::string& path) {
 
 void RunCheckpoints::load_initial(const std::string& path) {
   const config::Checkpoint& options = job_.checkpoint;
+  if (!std::filesystem::is_directory(path)) {
+    throw InputError(
+        concat(options.initial_load_path ? "checkpoint.initial_load_path" : "model.hf_assets_path",
+               " = \"", path, "\" is not a folder: expected ",
+               options.initial_load_in_hf ? "one with a Hugging Face model"
+                                          : "the step-N of a checkpoint"));
+  }
   if (options.initial_load_in_hf) {
     load_hugging_face(path);
     log::info(concat("initial weights: Hugging Face model ", path));
@@ -224,8 +238,7 @@ std::optional<ResumeState> RunCheckpoints::load() {
       warn("checkpoint.initial_load_path is ignored: the run's own checkpoint was loaded");
     }
     last_saved_step_ = resume->step;
-    log::info(concat("resumed from step ", resume->step, " (",
-                     checkpointer_ ? job_.checkpoint.folder : "", ")"));
+    log::info(concat("resumed from step ", resume->step, " in ", folder_of(job_).string()));
   } else if (has_initial) {
     on_all_ranks(*world_.host_group("initial_load", kSlowestRank), [&] {
       load_initial(options.initial_load_path.value_or(job_.model.hf_assets_path));
@@ -274,19 +287,20 @@ std::string RunCheckpoints::non_finite_parameter_sync() {
   return "";
 }
 
-void RunCheckpoints::save_sync(Reason reason, const ResumeState& resume, uint64_t seed) {
-  if (!due(reason, resume.step)) return;
+std::string RunCheckpoints::save_sync(Reason reason, const ResumeState& resume, uint64_t seed) {
+  if (!due(reason, resume.step)) return "";
   const config::Checkpoint& options = job_.checkpoint;
   const bool last = reason == Reason::kLast;
   const bool in_background =
       reason == Reason::kPeriodic && options.async_mode != config::AsyncMode::kDisabled;
   finish_sync();
   if (const std::string name = non_finite_parameter_sync(); !name.empty()) {
+    const std::string why = concat(name, " holds values that are not finite");
     if (group_->rank() == 0) {
-      log::error(concat("checkpoint of step ", resume.step, " NOT saved: ", name,
-                        " holds values that are not finite; earlier checkpoints are untouched"));
+      log::error(concat("checkpoint of step ", resume.step, " NOT saved: ", why,
+                        "; earlier checkpoints are untouched"));
     }
-    return;
+    return why;
   }
 
   Snapshot snapshot;
@@ -309,22 +323,28 @@ void RunCheckpoints::save_sync(Reason reason, const ResumeState& resume, uint64_
                     {"seed", seed},
                     {"data", merge_data_states(group_->exchange(resume.data.dump()))},
                     {"config", nlohmann::ordered_json::parse(config::to_json(job_))}};
+  last_saved_step_ = resume.step;
   if (in_background) {
     checkpointer_->start_save(std::move(snapshot));
-  } else {
-    checkpointer_->save(std::move(snapshot));
+    return "";
   }
-  last_saved_step_ = resume.step;
+  const SaveOutcome outcome = checkpointer_->save(std::move(snapshot));
+  note({outcome});
+  return outcome.error;
+}
+
+void RunCheckpoints::note(const std::vector<SaveOutcome>& outcomes) {
+  for (const SaveOutcome& outcome : outcomes) {
+    if (!outcome.ok() && last_saved_step_ == outcome.step) last_saved_step_.reset();
+  }
 }
 
 void RunCheckpoints::report_finished() {
-  if (!checkpointer_) return;
-  checkpointer_->finished();
+  if (checkpointer_) note(checkpointer_->finished());
 }
 
 void RunCheckpoints::finish_sync() {
-  if (!checkpointer_) return;
-  checkpointer_->wait();
+  if (checkpointer_) note(checkpointer_->wait());
 }
 
 }  // namespace titan

@@ -47,8 +47,9 @@ class RunCheckpoints {
     kLast,      // the last step: model only where the job says so, and waits until it is on disk
     kSignal,    // asked to stop: the full state, waits until it is on disk
   };
-  // Between optimizer steps. A failed save is logged, and training goes on.
-  void save_sync(Reason reason, const ResumeState& resume, uint64_t seed);
+  // Between optimizer steps. A failed save is logged, and training goes on. Returns why the step is
+  // not on disk, as far as is known on return, or "".
+  std::string save_sync(Reason reason, const ResumeState& resume, uint64_t seed);
   // Whether save_sync would save.
   bool due(Reason reason, int64_t step) const;
 
@@ -69,6 +70,8 @@ class RunCheckpoints {
   // The name of a parameter in which some rank has a NaN or an infinity, or "".
   std::string non_finite_parameter_sync();
   void warn(const std::string& message) const;  // on rank 0
+  // A step that was not saved may be saved again.
+  void note(const std::vector<SaveOutcome>& outcomes);
 
   const JobConfig& job_;
   const DecoderConfig& model_;

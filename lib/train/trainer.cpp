@@ -118,7 +118,8 @@ struct Trainer::State {
   void look_at_results(const std::vector<StepResult>& results);
   void log_step(int64_t step);
   void validate(int64_t step);
-  void save(RunCheckpoints::Reason reason);
+  std::string save(RunCheckpoints::Reason reason);  // why it failed, or ""
+  void warn(const std::string& message) const;      // on rank 0, of what all ranks know
 
   const JobConfig& job;
   ops::Device device;
@@ -199,8 +200,8 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_, World& world_)
     }
     const std::string why_not = step_program.use_async_tensor_parallel(tokens);
     if (!why_not.empty()) {
-      log::warning(concat("parallelism.enable_async_tensor_parallel: ", why_not,
-                          ": plain tensor parallel runs"));
+      warn(concat("parallelism.enable_async_tensor_parallel: ", why_not,
+                  ": plain tensor parallel runs"));
     }
   }
   memory.count_outside_allocator(PeerMemory::allocated());
@@ -239,7 +240,7 @@ void Trainer::State::run() {
   int stop_signal = 0;
   while (completed_steps < job.training.steps && (stop_signal = agreed_signal()) == 0) {
     if (!feed.next(plan.micro_batches, batch)) {
-      log::warning(concat("the training data ended after step ", completed_steps));
+      warn(concat("the training data ended after step ", completed_steps));
       break;
     }
     started = true;
@@ -266,19 +267,19 @@ void Trainer::State::run() {
   }
   look_at_results(results.all_sync());
   if (stop_signal != 0) {
-    log::warning(
-        concat("signal ", stop_signal, " received: stopping after step ", completed_steps));
-    if (!job.checkpoint.enable) {
-      log::warning("nothing was saved: checkpoint.enable is off");
-    }
-    save(RunCheckpoints::Reason::kSignal);
-  } else {
-    save(RunCheckpoints::Reason::kLast);
+    warn(concat("signal ", stop_signal, " received: stopping after step ", completed_steps));
+    if (!job.checkpoint.enable) warn("nothing was saved: checkpoint.enable is off");
   }
   checkpoints.finish_sync();
+  const std::string not_saved =
+      save(stop_signal != 0 ? RunCheckpoints::Reason::kSignal : RunCheckpoints::Reason::kLast);
   if (!plan.conversions.empty()) {
     log::info(
         concat("float8 matmuls executed: ", float8::matmuls_executed() - float8_matmuls_before));
+  }
+  if (!not_saved.empty()) {
+    throw Error(concat("training ended after step ", completed_steps,
+                       ", but its checkpoint was not saved: ", not_saved));
   }
   log::info("Training completed");
 }
@@ -310,8 +311,8 @@ void Trainer::State::look_at_results(const std::vector<StepResult>& arrived) {
       non_finite_in_a_row = 0;
       continue;
     }
-    log::warning(concat("step ", result.step, ": loss ", result.loss, ", gradient norm ",
-                        result.grad_norm, " is not finite: the update was skipped"));
+    warn(concat("step ", result.step, ": loss ", result.loss, ", gradient norm ", result.grad_norm,
+                " is not finite: the update was skipped"));
     if (++non_finite_in_a_row == kNonFiniteLimit) {
       throw Error(concat(kNonFiniteLimit, " steps in a row (", result.step - kNonFiniteLimit + 1,
                          " to ", result.step,
@@ -347,9 +348,13 @@ void Trainer::State::validate(int64_t step) {
   meter.read(step);  // the training interval starts afresh
 }
 
-void Trainer::State::save(RunCheckpoints::Reason reason) {
-  if (!checkpoints.due(reason, completed_steps)) return;
-  checkpoints.save_sync(reason, {completed_steps, tokens_seen, loader->state()}, seed);
+std::string Trainer::State::save(RunCheckpoints::Reason reason) {
+  if (!checkpoints.due(reason, completed_steps)) return "";
+  return checkpoints.save_sync(reason, {completed_steps, tokens_seen, loader->state()}, seed);
+}
+
+void Trainer::State::warn(const std::string& message) const {
+  if (world.rank() == 0) log::warning(message);
 }
 
 Trainer::Trainer(const JobConfig& job, ops::Device device, World& world)

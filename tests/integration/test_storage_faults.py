@@ -7,7 +7,7 @@ import subprocess
 
 import numpy
 import pytest
-from driver import ROOT, SMALL, TITAN_TRAIN, step_records, tensors
+from driver import ROOT, SMALL, TITAN_TRAIN, step_records, tensors, torchrun
 
 COMMON = (*SMALL, "--checkpoint.interval", 2)
 TWO, SIX = ("--training.steps", 2), ("--training.steps", 6)
@@ -27,8 +27,9 @@ def test_files_that_may_not_grow(titan_train, tmp_path):
     arguments = (*COMMON, "--job.dump_folder", tmp_path)
     titan_train(*arguments, *TWO)
     before = tensors(tmp_path / "checkpoint" / "step-2")
-    done = titan_train(*arguments, *SIX, preexec_fn=limit_file_size, restore_signals=False, expect=None)
+    done = titan_train(*arguments, *SIX, preexec_fn=limit_file_size, restore_signals=False, expect=1)
     assert failed_saves(done.output) == [4, 6]
+    assert "training ended after step 6, but its checkpoint was not saved: " in done.stderr
     assert [record["step"] for record in step_records(tmp_path)] == list(range(1, 7))
     assert sorted(path.name for path in (tmp_path / "checkpoint").iterdir() if path.is_dir()) == ["step-2"]
     after = tensors(tmp_path / "checkpoint" / "step-2")
@@ -56,7 +57,7 @@ def test_disk_full(titan_train, tmp_path):
         titan_train.environment,
     )
     output = done.stdout + done.stderr
-    assert failed_saves(output) == [2, 4, 6] and "No space left" in output, output
+    assert failed_saves(output) == [2, 4, 6] and "No space left" in output and "status 1" in output, output
     assert [record["step"] for record in step_records(copy)] == list(range(1, 7))
     assert not list((copy / "checkpoint").glob("step-*"))
 
@@ -71,6 +72,16 @@ def test_read_only_output(titan_train, tmp_path):
     )
     output = done.stdout + done.stderr
     assert "Read-only file system" in output, output
-    assert "step:  6" in output, output
+    assert "step:  6" in output and "status 1" in output, output
     assert (dump / "checkpoint" / "step-2" / "titan.json").exists()
     assert [record["step"] for record in step_records(dump)] == [1, 2]
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_folder_that_cannot_be_made(titan_train, tmp_path, ranks):
+    (tmp_path / "file").touch()
+    launcher = torchrun(ranks) if ranks > 1 else ()
+    done = titan_train(*COMMON, *SIX, "--job.dump_folder", tmp_path / "file" / "x", launcher=launcher, expect=None)
+    assert done.returncode == (1 if ranks > 1 else 2)  # torchrun's own is 1
+    assert "no checkpoint can be saved: cannot create " in done.stderr and "choose a job.dump_folder" in done.stderr
+    assert "step:" not in done.output

@@ -15,9 +15,11 @@ namespace titan {
 namespace {
 
 using namespace test;  // NOLINT: the helpers of these tests
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::ThrowsMessage;
 namespace fs = std::filesystem;
 
 TEST(Checkpointer, SavesAndLoadsAll) {
@@ -257,13 +259,23 @@ TEST(Checkpointer, LoadOnlyWritesNothing) {
   EXPECT_FALSE(fs::exists(folder));
 }
 
-TEST(Checkpointer, UnwritableFolderFailsEachSaveAndNothingElse) {
+TEST(Checkpointer, FolderThatCannotBeMadeIsRefused) {
   TemporaryDirectory temporary;
-  fs::path file = temporary.path() / "file";
-  write_text(file, "");
-  Checkpointer checkpointer({.folder = file / "checkpoint"}, quick_files());  // a warning
+  write_text(temporary.path() / "file", "");
+  const auto open = [&] {
+    Checkpointer({.folder = temporary.path() / "file" / "checkpoint"}, quick_files());
+  };
+  EXPECT_THAT(open, ThrowsMessage<InputError>(
+                        AllOf(HasSubstr("cannot create"), HasSubstr("choose a job.dump_folder"))));
+}
+
+TEST(Checkpointer, UnwritableFolderFailsEachSaveAndNothingElse) {
+  TemporaryDirectory folder;
+  const fs::path in_the_way = folder.path() / ".lock";
+  fs::create_directory(in_the_way);
+  Checkpointer checkpointer({.folder = folder.path()}, quick_files());  // a warning
   EXPECT_THAT(checkpointer.save(make_snapshot(1, 1)).error, HasSubstr("cannot create"));
-  fs::remove(file);
+  fs::remove(in_the_way);
   EXPECT_TRUE(checkpointer.save(make_snapshot(2, 2)).ok()) << "it tries again";
 }
 

@@ -141,6 +141,7 @@ TEST(CheckConsistent, Degrees) {
       {4, "1", "-1", "8", 0, 0, "start a multiple of 8 processes"},
       {6, "2", "-1", "2", 0, 0,
        "the degrees do not make up the 6 ranks: data_parallel_replicate 2, data_parallel_shard -1"},
+      {4, "3", "-1", "1", 0, 0, "start a multiple of 3 processes"},
       {2, "1", "3", "1", 0, 0, "start 3 processes"},
       {8, "1", "1", "1", 0, 0, "start 1 processes"},
   };
@@ -160,8 +161,10 @@ TEST(CheckConsistent, Degrees) {
       EXPECT_EQ(found.dp_shard, each.dp_shard);
       EXPECT_EQ(std::to_string(found.tp), each.tp);
     } else {
-      const auto refused = AllOf(HasSubstr("parallelism.data_parallel_shard_degree: "),
-                                 HasSubstr(std::string(each.message)));
+      const char* set = each.shard != "-1" ? "parallelism.data_parallel_shard_degree: "
+                        : each.tp != "1"   ? "parallelism.tensor_parallel_degree: "
+                                           : "parallelism.data_parallel_replicate_degree: ";
+      const auto refused = AllOf(HasSubstr(set), HasSubstr(std::string(each.message)));
       EXPECT_THAT(input_error([&] { check_consistent(job, each.world_size); }), refused);
       EXPECT_THAT(input_error([&] { degrees(job, each.world_size); }), refused);
     }

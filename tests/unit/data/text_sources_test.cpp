@@ -200,8 +200,10 @@ TEST(TextSources, TokenizerMustFitTheModel) {
   config.vocab_size = 257;
   EXPECT_THAT(input_error([&] { DataLoader::open(config, byte_tokenizer()); }),
               HasSubstr("the tokenizer has 258 ids, the model's vocabulary only 257"));
-  EXPECT_THAT(input_error([&] { DataLoader::open(config, nullptr); }),
-              HasSubstr("there is no tokenizer"));
+  config.tokenizer_path = "nowhere";
+  EXPECT_THAT(
+      input_error([&] { DataLoader::open(config, nullptr); }),
+      HasSubstr("there is no tokenizer for it: model.hf_assets_path = \"nowhere\" does not"));
 }
 
 }  // namespace
