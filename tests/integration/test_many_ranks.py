@@ -83,7 +83,7 @@ def test_equals_one_process(titan_train, one_process, tmp_path, ranks, options):
     run = train(titan_train, tmp_path, *options, launcher=torchrun(ranks))
     assert_equal_steps(run, one_process(*batch(8)))
     assert run.stderr == ""
-    assert (f"Mesh: {ranks} ranks = " in run.stdout) == (ranks > 1)
+    assert (f"Mesh: {ranks} ranks = " in run.output) == (ranks > 1)
 
 
 # A column's scale spans the tokens of a micro-batch, so that float8 values depend on how the batch is cut.
