@@ -4,7 +4,7 @@
 //   dX[M,K] = dY row [M,N]    · W column [K,N]
 //   dW[N,K] = dY column [N,M] · X column [K,M]
 // On CUDA through cuBLASLt with outer-vector scales; elsewhere, and when `emulated`, in fp32 on the
-// dequantised values. Accumulated in fp32 and rounded once.
+// dequantized values. Accumulated in fp32 and rounded once.
 #pragma once
 
 #include "lib/float8/float8_tensor.hpp"

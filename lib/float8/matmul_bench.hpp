@@ -15,7 +15,7 @@ struct MatmulRates {
   double wgrad = 0;  // in bf16 as the products before it
 };
 
-// Of x[M,K] · W[N,K]ᵀ and its backward. Quantising is not counted. Throws InputError on the CPU.
+// Of x[M,K] · W[N,K]ᵀ and its backward. Quantizing is not counted. Throws InputError on the CPU.
 MatmulRates time_bf16_matmuls(const ops::Device& device, int64_t m, int64_t n, int64_t k);
 MatmulRates time_float8_matmuls(const ops::Device& device, int64_t m, int64_t n, int64_t k);
 

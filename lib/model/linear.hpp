@@ -1,7 +1,7 @@
 // The three products of a linear group, in the precision of each of its runs: members of equal
 // precision that lie side by side are one product, in bf16 (fp32 on the CPU) or in float8.
 //
-// In float8 every operand is quantised once: the input as a row copy for forward, which takes the
+// In float8 every operand is quantized once: the input as a row copy for forward, which takes the
 // column amax in passing, and as a column copy in backward, which with that amax reads it once; the
 // output's gradient as both copies; the weight's copies come with the Weight. Where a group runs in
 // float8 throughout, the op before it may write the copies itself (pre_norm.hpp, feed_forward.cpp);

@@ -95,7 +95,7 @@ class TimedGroup {
     }
   }
 
-  void quantise_weights() {
+  void quantize_weights() {
     sharder_.parameters_updated();
     sharder_.weights(0);
   }
@@ -126,7 +126,7 @@ class TimedGroup {
   enum Index : size_t { kNorm, kLinear };
   static constexpr double kEps = 1e-5;
 
-  // What one rank does alike. Gathered weights are quantised from bf16, as one rank's are after a
+  // What one rank does alike. Gathered weights are quantized from bf16, as one rank's are after a
   // step of one micro-batch; replicas add up gradients in fp32, as many micro-batches do.
   static SharderConfig on_one_rank(const LinearTimingConfig& config) {
     SharderConfig sharder = config.sharder;
@@ -285,13 +285,13 @@ std::vector<double> time_linear_group_sync(const ops::Device& device, const Line
     if (cache_filler.defined()) cache_filler.sum();
   };
   std::vector<std::unique_ptr<TimedGroup>> groups;
-  std::vector<Stopwatch> step, quantise;  // by group
+  std::vector<Stopwatch> step, quantize;  // by group
   for (const Float8Members& float8 : choices) {
     groups.push_back(std::make_unique<TimedGroup>(device, kind, float8, config));
     operands.restore();
     groups.back()->make_plans(operands);
     step.emplace_back(device);
-    quantise.emplace_back(device);
+    quantize.emplace_back(device);
   }
   const auto start = std::chrono::steady_clock::now();
   for (int repetition = 0; repetition < kMostRepetitions; ++repetition) {
@@ -301,7 +301,7 @@ std::vector<double> time_linear_group_sync(const ops::Device& device, const Line
     }
     for (size_t i = 0; i < groups.size(); ++i) {
       flush();
-      quantise[i].run([&] { groups[i]->quantise_weights(); });
+      quantize[i].run([&] { groups[i]->quantize_weights(); });
       operands.restore();
       flush();
       step[i].run([&] { groups[i]->forward_backward(operands); });
@@ -311,7 +311,7 @@ std::vector<double> time_linear_group_sync(const ops::Device& device, const Line
   std::vector<double> milliseconds;
   for (size_t i = 0; i < groups.size(); ++i) {
     milliseconds.push_back(parts * step[i].milliseconds_after_sync() +
-                           quantise[i].milliseconds_after_sync() / sharing);
+                           quantize[i].milliseconds_after_sync() / sharing);
   }
   return milliseconds;
 }

@@ -1,6 +1,6 @@
 // Times a linear group on the GPU as a training step runs it, in bf16 or with some of its members
 // in float8: forward, dgrad and wgrad, the ops beside the group that write its float8 copies, all
-// other quantisation, and of the weight's quantisation, which is made once per optimizer step (or
+// other quantization, and of the weight's quantization, which is made once per optimizer step (or
 // once per gather), the share of a micro-batch. Neither communication, which is in high precision
 // either way, nor recomputing the forward product is counted.
 #pragma once
@@ -44,7 +44,7 @@ using Float8Members = std::vector<bool>;
 struct LinearTimingConfig {
   Float8Recipe recipe = Float8Recipe::kRowwise;
   SharderConfig sharder;  // dtypes, and the micro-batches of an optimizer step
-  MeshShape mesh = {};    // where shards are gathered, weights are quantised every time
+  MeshShape mesh = {};    // where shards are gathered, weights are quantized every time
 };
 
 // Milliseconds per micro-batch, one for each choice: the median of a few repetitions in which the

@@ -7,10 +7,15 @@ namespace titan {
 namespace {
 
 void finish(const c10::intrusive_ptr<c10d::Work>& work) {
-  if (work)
-    among_peers([&] {
-      return work->wait();
-    });  // gloo; NCCL has enqueued on the current stream and gives none back
+  // gloo; NCCL has enqueued on the current stream and gives none back.
+  if (work) among_peers([&] { return work->wait(); });
+}
+
+// What a single rank does for a gather or a sum.
+void copy_each(const std::vector<Transfer>& transfers) {
+  for (const Transfer& transfer : transfers) {
+    if (transfer.out.data_ptr() != transfer.in.data_ptr()) transfer.out.copy_(transfer.in);
+  }
 }
 
 // Issues every transfer, as one launch where the backend can.
@@ -39,12 +44,7 @@ void Group::reduce_scatter(const at::Tensor& out, const at::Tensor& in) const {
 }
 
 void Group::all_gather(const std::vector<Transfer>& transfers) const {
-  if (!members_) {
-    for (const Transfer& transfer : transfers) {
-      if (transfer.out.data_ptr() != transfer.in.data_ptr()) transfer.out.copy_(transfer.in);
-    }
-    return;
-  }
+  if (!members_) return copy_each(transfers);
   c10d::Backend& backend = *members_->backend;
   issue_all(backend, transfers, [&](const Transfer& transfer) {
     at::Tensor out = transfer.out, in = transfer.in;
@@ -55,12 +55,7 @@ void Group::all_gather(const std::vector<Transfer>& transfers) const {
 }
 
 void Group::reduce_scatter(const std::vector<Transfer>& transfers) const {
-  if (!members_) {
-    for (const Transfer& transfer : transfers) {
-      if (transfer.out.data_ptr() != transfer.in.data_ptr()) transfer.out.copy_(transfer.in);
-    }
-    return;
-  }
+  if (!members_) return copy_each(transfers);
   c10d::Backend& backend = *members_->backend;
   issue_all(backend, transfers, [&](const Transfer& transfer) {
     at::Tensor out = transfer.out, in = transfer.in;

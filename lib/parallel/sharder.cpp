@@ -126,7 +126,7 @@ const Weights& Sharder::weights(size_t unit, Direction direction) {
   const bool rows =
       !sharded() || direction == Direction::kForward || units_[unit].backward_repeats_forward;
   const bool columns = stay || direction == Direction::kBackward;
-  quantise(unit, rows && !state.rows_ready, columns && !state.columns_ready);
+  quantize(unit, rows && !state.rows_ready, columns && !state.columns_ready);
   if (sharded()) {
     for (size_t i = 0; i < state.weights.size(); ++i) {
       if (units_[unit].parameters[i].only_float8()) state.weights[i].compute.reset();
@@ -155,7 +155,7 @@ void Sharder::mark_copies_stale() {
   for (UnitState& state : states_) state.rows_ready = state.columns_ready = false;
 }
 
-void Sharder::quantise(size_t unit, bool rows, bool columns, bool targets_written) {
+void Sharder::quantize(size_t unit, bool rows, bool columns, bool targets_written) {
   if (!rows && !columns) return;
   UnitState& state = states_[unit];
   for (size_t i = 0; i < state.weights.size(); ++i) {
@@ -245,7 +245,6 @@ void Sharder::start_reduce(size_t index, bool last_micro_batch) {
   in_reduction_ = std::move(transfers);
   reduced_ = stream_.run([&] {
     mesh_.dp_shard.reduce_scatter(in_reduction_);
-    std::vector<at::Tensor> sums;
     for (size_t i = 0; i < in_reduction_.size(); ++i) {
       Parameter& parameter = parameters[i];
       const at::Tensor sum = in_reduction_[i].out.narrow(0, 0, parameter.shard.count);
@@ -256,8 +255,9 @@ void Sharder::start_reduce(size_t index, bool last_micro_batch) {
       }
     }
     if (!last_micro_batch) return;
-    for (const Parameter& parameter : parameters) sums.push_back(parameter.gradient);
-    mesh_.dp_replicate.all_reduce_(sums);
+    std::vector<at::Tensor> gradients;
+    for (const Parameter& parameter : parameters) gradients.push_back(parameter.gradient);
+    mesh_.dp_replicate.all_reduce_(gradients);
   });
 }
 
@@ -295,7 +295,7 @@ void Sharder::parameters_updated() {
         units_[unit].parameters,
         [&](const Parameter& parameter) { return rounding_target(parameter).defined(); });
     // At once, while they are there. The other units wait until they are asked for.
-    if (targets_written) quantise(unit, true, true, targets_written);
+    if (targets_written) quantize(unit, true, true, targets_written);
   }
 }
 

@@ -136,7 +136,7 @@ class Sharder {
   void allocate(Parameter& parameter, at::Tensor& padded_compute);
   // Makes float8 copies of a unit's parameters: from their rounding targets if written, else from
   // the gathered weights, else from the masters.
-  void quantise(size_t unit, bool rows, bool columns, bool targets_written = false);
+  void quantize(size_t unit, bool rows, bool columns, bool targets_written = false);
   // Sums of micro-batches are fp32 even if each travels in bf16.
   bool accumulates_in_other_dtype(const at::Tensor& sum) const {
     return config_.micro_batches > 1 && sum.scalar_type() == at::kBFloat16;

@@ -36,7 +36,7 @@ std::optional<LinearMilliseconds> torchao_milliseconds(const LinearSize& size);
 // to be read or written at the speed of a copy, an output's gradient read twice.
 double floor_milliseconds(const LinearSize& size, std::optional<Float8Recipe> recipe);
 
-// Medians over the GPU's time alone, the quantisation of the weight included in every run. One CUDA
+// Medians over the GPU's time alone, the quantization of the weight included in every run. One CUDA
 // device. Sizes are multiples of 16. Throws InputError on the CPU, where times would mean nothing.
 LinearTiming time_float8_linear(const ops::Device& device, const LinearSize& size);
 

@@ -40,7 +40,7 @@ Float8Members members_from(const LinearGroupKind& kind, const Json& names) {
   return members;
 }
 
-// Device, versions, recipe and dtypes, the micro-batches that share a weight's quantisation, what
+// Device, versions, recipe and dtypes, the micro-batches that share a weight's quantization, what
 // of a mesh changes the work, and whether matmul plans are tuned.
 Json made_with(const JobConfig& job, const ops::Device& device, const MeshShape& mesh) {
   Json made_with = {{"device", device.name()}};

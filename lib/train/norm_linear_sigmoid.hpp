@@ -1,6 +1,6 @@
 // LayerNorm(K, no weight) => Linear(K, N, no bias) => sigmoid, forward and backward: the module of
 // torchao's float8 benchmark (benchmarks/float8/float8_roofline.py), through the functions that
-// training calls (lib/model/linear.hpp), with a weight that the Sharder owns and quantises. In
+// training calls (lib/model/linear.hpp), with a weight that the Sharder owns and quantizes. In
 // float8 the norm and the sigmoid's backward write the copies that the products read, as the ops
 // around a block's linears do (lib/float8/norm_sigmoid.hpp); the sigmoid itself is ATen's.
 #pragma once
@@ -31,7 +31,7 @@ class NormLinearSigmoid {
     at::Tensor dx;       // [M,K]
     at::Tensor dweight;  // [N,K]
   };
-  // x: [M,K]; dy: the gradient of y. In float8 the weight is quantised anew in every call, as in
+  // x: [M,K]; dy: the gradient of y. In float8 the weight is quantized anew in every call, as in
   // the first micro-batch after an optimizer step.
   Result forward_backward(const at::Tensor& x, const at::Tensor& dy);
 

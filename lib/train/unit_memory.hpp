@@ -18,7 +18,7 @@ struct UnitBytes {
   // Float8 copies of all rows, for forward and for dgrad.
   int64_t float8_rows = 0, float8_columns = 0;
   // All rows as they are gathered, with those that make the shards equal; of these the parameters
-  // that are let go of once they are quantised. Nothing where one rank has all rows.
+  // that are let go of once they are quantized. Nothing where one rank has all rows.
   int64_t gathered = 0, gathered_for_float8 = 0;
   // All rows' gradients on their way to the shards; nothing where one rank has all rows.
   int64_t whole_gradients = 0;

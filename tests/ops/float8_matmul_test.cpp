@@ -62,7 +62,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{4096, 4096, 2048, at::kFloat, true, false, Accumulation::kFull},
                     Case{16, 16, 16, at::kBFloat16, false, false, Accumulation::kFull}));
 
-TEST(Float8MatmulCpu, EmulationIsTheProductOfTheDequantisedValues) {
+TEST(Float8MatmulCpu, EmulationIsTheProductOfTheDequantizedValues) {
   const ops::Device device = ops::Device::cpu();
   at::manual_seed(1);
   const Float8Tensor a = quantize_rows(at::randn({32, 48}));

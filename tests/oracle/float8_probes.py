@@ -36,6 +36,6 @@ def our_products(tmp_path, kind, tensors, *recipes):
 
 
 def decibels(exact, found):
-    """Signal to quantisation noise."""
+    """Signal to quantization noise."""
     exact = exact.double()
     return (20 * torch.log10(exact.norm() / (exact - found.double()).norm())).item()

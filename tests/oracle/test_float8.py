@@ -117,7 +117,7 @@ def test_operands_of_a_linear(monkeypatch, recipe, fill, dtype):
 
 
 @pytest.mark.parametrize("fill", [plain, ragged, special, not_finite])
-def test_members_of_a_group_are_quantised_as_each_alone(monkeypatch, fill):
+def test_members_of_a_group_are_quantized_as_each_alone(monkeypatch, fill):
     """A group's weight copy for forward and its gradient's for wgrad are those of its members, one below another."""
     generator = torch.Generator().manual_seed(12)
     x = fill((M, K), generator).bfloat16()

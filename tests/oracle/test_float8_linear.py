@@ -112,7 +112,7 @@ def test_group_is_as_good_as_one_float8_linear(tmp_path, recipe, group, fill):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_members_of_a_group_are_what_they_are_alone(tmp_path, recipe):
-    """Forward and wgrad quantise each member's rows by themselves; dgrad sums over the members."""
+    """Forward and wgrad quantize each member's rows by themselves; dgrad sums over the members."""
     sizes = GROUPS["wq wk wv"]
     tensors = draw(sizes, uneven)
     together = our_products(tmp_path, "group", tensors, *[f"{name}={recipe}" for name in sizes])

@@ -158,7 +158,7 @@ class TimedBlock {
       if (target.defined()) target.copy_(parameter.master);
     }
   }
-  void quantise_weights() { sharder_.parameters_updated(); }
+  void quantize_weights() { sharder_.parameters_updated(); }
 
  private:
   StepContext context_;
@@ -177,7 +177,7 @@ struct Step {
     backward_done.record();
     block.update();
     updated.record();
-    block.quantise_weights();
+    block.quantize_weights();
     done.record();
   }
   double milliseconds_after_sync() const {

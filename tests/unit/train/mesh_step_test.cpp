@@ -200,7 +200,7 @@ TEST(StepOfBf16Masters, EqualsOneProcess) {
   }
 }
 
-TEST(AsyncTensorParallel, QuantisesAsPlainTensorParallelDoes) {
+TEST(AsyncTensorParallel, QuantizesAsPlainTensorParallelDoes) {
   MeshCase test{{1, 1, 2}};
   DecoderConfig config = config_for(test);
   float8_linear_converter({.filter_fqns = {}, .emulate = true, .tokens = kRows * kShort})
