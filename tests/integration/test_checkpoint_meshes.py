@@ -67,7 +67,15 @@ def newest_saved(output):
     return max((int(step) for step in re.findall(r"Saved checkpoint step-(\d+)", output)), default=0)
 
 
-# Steps of a few milliseconds with a checkpoint after each, written behind the next one: some save is always under way.
+def wait_for_a_save(folder, seconds=60):
+    """Returns while one is under way."""
+    for _ in range(seconds * 1000):
+        if any(path.name.startswith(".saving-") for path in folder.iterdir()):
+            return
+        time.sleep(0.001)
+    raise AssertionError("nothing is saved")
+
+
 @pytest.mark.parametrize("rounds", [5, pytest.param(20, marks=pytest.mark.long)])
 def test_killed_while_saving(titan_train, tmp_path, rounds):
     generator = random.Random(rounds)
@@ -84,8 +92,10 @@ def test_killed_while_saving(titan_train, tmp_path, rounds):
             # All that was told to be saved is there; what was not told may be.
             assert start > saved, f"step {saved} was saved, training starts at {start}"
             wait_for_step(process, start + 1)
-            time.sleep(generator.uniform(0, 0.5))
-            os.kill(workers(process)[generator.randrange(3)], signal.SIGKILL)
+            rank = workers(process)[generator.randrange(3)]
+            wait_for_a_save(tmp_path / "checkpoint")
+            time.sleep(generator.uniform(0, 0.02))
+            os.kill(rank, signal.SIGKILL)
             output, errors = process.communicate(timeout=60)
         assert process.returncode == 1 and "SIGKILL" in errors, errors
         saved = max(saved, start - 1, newest_saved(output))
