@@ -67,10 +67,14 @@ def newest_saved(output):
     return max((int(step) for step in re.findall(r"Saved checkpoint step-(\d+)", output)), default=0)
 
 
+def saving(folder):
+    return any(path.name.startswith(".saving-") for path in folder.iterdir())
+
+
 def wait_for_a_save(folder, seconds=60):
     """Returns while one is under way."""
     for _ in range(seconds * 1000):
-        if any(path.name.startswith(".saving-") for path in folder.iterdir()):
+        if saving(folder):
             return
         time.sleep(0.001)
     raise AssertionError("nothing is saved")
@@ -95,11 +99,11 @@ def test_killed_while_saving(titan_train, tmp_path, rounds):
             rank = workers(process)[generator.randrange(3)]
             wait_for_a_save(tmp_path / "checkpoint")
             time.sleep(generator.uniform(0, 0.02))
+            interrupted += saving(tmp_path / "checkpoint")
             os.kill(rank, signal.SIGKILL)
             output, errors = process.communicate(timeout=60)
         assert process.returncode == 1 and "SIGKILL" in errors, errors
         saved = max(saved, start - 1, newest_saved(output))
-        interrupted += any(path.name.startswith(".saving-") for path in (tmp_path / "checkpoint").iterdir())
     done = titan_train(*job, "--training.steps", saved + 3)
     assert int(re.search(r"resumed from step (\d+) ", done.stdout)[1]) >= saved
     assert "is not valid" not in done.output

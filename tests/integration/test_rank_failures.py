@@ -7,7 +7,7 @@ import struct
 import time
 
 import pytest
-from driver import DEBUG_JOB, ROOT, SMALL, ranks_without_launcher, torchrun, wait_for_step, workers
+from driver import DEBUG_JOB, ROOT, SMALL, ranks_without_launcher, torchrun, wait_for, wait_for_step, workers
 
 BASE = (*SMALL, "--model.hf_assets_path", ROOT / "assets/tokenizer", "--checkpoint.no_enable",
         "--metrics.no_enable_tensorboard", "--debug.seed", 1)  # fmt: skip
@@ -114,15 +114,13 @@ def test_hanging_rank(titan_train, tmp_path):
         assert status == 1 and f"titan-train: rank {rank} ends, since rank 1 does not answer" in errors
 
 
-def test_rank_that_hangs_before_the_first_step(titan_train, tmp_path):
-    for rank in range(2):
-        write_tokens(tmp_path / str(rank) / "data.bin")
-        (tmp_path / str(rank) / "assets").mkdir()
-    os.mkfifo(tmp_path / "1" / "assets" / "tokenizer.json")
-    (tmp_path / "0" / "assets" / "tokenizer.json").symlink_to(ROOT / "assets/tokenizer/tokenizer.json")
-    timeouts = ("--comm.init_timeout_seconds", 15, "--comm.train_timeout_seconds", 100)
-    options = (*BASE, *timeouts, "--training.dataset_path", "data.bin", "--model.hf_assets_path", "assets")
-    with ranks_without_launcher(titan_train, 2, *options, folders=tmp_path) as processes:
+def test_rank_that_hangs_in_the_first_step(titan_train, tmp_path):
+    timeouts = ("--comm.init_timeout_seconds", 10, "--comm.train_timeout_seconds", 300)
+    seconds_long = ("--training.local_batch_size", 96)
+    options = (*BASE, *timeouts, *seconds_long, "--job.dump_folder", tmp_path)
+    with ranks_without_launcher(titan_train, 2, *options) as processes:
+        wait_for(processes[0], "Training starts at step 1")
+        processes[1].send_signal(signal.SIGSTOP)
         ((status, errors),) = ends_of(processes[:1])
     assert status == 1 and "titan-train: rank 0 ends, since rank 1 does not answer" in errors
 
