@@ -115,6 +115,7 @@ uint64_t Checkpointer::write_and_publish(const Snapshot& snapshot) {
   });
   const uint64_t bytes = write_snapshot(files_, *group_, snapshot, directory);
   on_first_rank(*group_, [&] {
+    if (!snapshot.in_hugging_face) keep_export(snapshot.step);
     pending->publish();
     if (snapshot.in_hugging_face) {
       delete_in_background({pending->replaced()});
@@ -124,6 +125,19 @@ uint64_t Checkpointer::write_and_publish(const Snapshot& snapshot) {
     return std::string();
   });
   return bytes;
+}
+
+// A Hugging Face model in the step's place is what an earlier run ended with, and no rerun's to
+// delete.
+void Checkpointer::keep_export(int64_t step) {
+  const fs::path path = step_path(config_.folder, step);
+  if (!fs::exists(path / "config.json") || fs::exists(path / kManifestName)) return;
+  const std::string name = concat(path.string(), "-hugging-face");
+  fs::path kept = name;
+  for (int copy = 2; fs::exists(kept); ++copy) kept = concat(name, "-", copy);
+  files_.rename(path, kept);
+  log::warning(concat(path.string(), " holds a Hugging Face model, which is kept as ",
+                      kept.filename().string()));
 }
 
 void Checkpointer::make_writable() {

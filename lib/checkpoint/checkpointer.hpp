@@ -87,6 +87,7 @@ class Checkpointer {
  private:
   bool is_first() const { return group_->rank() == 0; }
   void make_writable();
+  void keep_export(int64_t step);
   SaveOutcome run_save(const Snapshot& snapshot);
   uint64_t write_and_publish(const Snapshot& snapshot);
   void purge(int64_t newest, std::filesystem::path replaced);

@@ -44,10 +44,10 @@ ARGUMENTS = {
     "c4 without a path": (["--training.dataset", "c4"], [r"training\.dataset_path"]),
     "validation data without a path": (["--validation.enable"], [r"validation\.dataset_path"]),
     "missing data": (["--training.dataset_path", "/nowhere/x.jsonl"], [r"training\.dataset_path|/nowhere/x\.jsonl"]),
-    "missing tokenizer": (["--model.hf_assets_path", "/nowhere"], [r"hf_assets_path|/nowhere"]),
+    "missing tokenizer": (["--model.hf_assets_path", "/nowhere"], [r'model\.hf_assets_path = "/nowhere" does not exist']),
     "vocabulary too small": (["--model.vocab_size", 100], [r"vocab", "100"]),
     "load_step missing": (["--checkpoint.load_step", 7], [r"step-7|load_step"]),
-    "initial path missing": (["--checkpoint.initial_load_path", "/nowhere"], [r"/nowhere"]),
+    "initial path missing": (["--checkpoint.initial_load_path", "/nowhere"], [r'initial_load_path = "/nowhere" is not a']),
 }
 
 

@@ -151,7 +151,7 @@ def test_imports_what_torch_saved(titan_train, upstream, tmp_path):
     assert (manifest["step"], manifest["model_only"], manifest["model"]["n_heads"]) == (3, False, 16)
     assert manifest["state"]["tokens_seen"] == 384 and manifest["state"]["optimizer_updates"] == 3
     output = titan_train(*JOB, "--training.steps", 5, "--job.dump_folder", dump, "--checkpoint.enable").output
-    assert "resumed from step 3" in output and set(losses(dump)) == {4, 5}
+    assert "resumed from step 3" in output and "the data begins anew" in output and set(losses(dump)) == {4, 5}
 
 
 def test_exports_the_shards_of_a_mesh(titan_train, upstream, tmp_path):

@@ -35,6 +35,32 @@ TEST(HuggingFaceSave, FinalSaveIsAModelNotACheckpoint) {
   }
 }
 
+TEST(HuggingFaceSave, RerunKeepsTheModelBesideItsCheckpoint) {
+  TemporaryDirectory folder;
+  const TestModel first = make_llama(small_model(), 8), second = make_llama(small_model(), 9);
+  Checkpointer checkpointer({.folder = folder.path()}, quick_files());
+  const auto save = [&](const TestModel& model, bool in_hugging_face) {
+    Snapshot snapshot;
+    snapshot.step = 20;
+    snapshot.model = model.slices();
+    snapshot.model_only = true;
+    snapshot.in_hugging_face = in_hugging_face;
+    snapshot.model_description = small_model().to_json();
+    EXPECT_EQ(checkpointer.save(snapshot).error, "");
+  };
+  save(first, true);
+  save(second, false);
+  expect_equal(HuggingFaceReader(folder.path() / "step-20-hugging-face"), first);
+  EXPECT_EQ(checkpointer.load_latest(
+                [&](const CheckpointReader& reader) { expect_equal(reader.model(), second); }),
+            20);
+  save(second, true);  // in place of a checkpoint: both are of this run
+  save(first, false);
+  expect_equal(HuggingFaceReader(folder.path() / "step-20-hugging-face"), first);
+  expect_equal(HuggingFaceReader(folder.path() / "step-20-hugging-face-2"), second);
+  EXPECT_TRUE(interim_names(folder.path()).empty());
+}
+
 std::map<std::string, std::string> files_of(const fs::path& directory) {
   std::map<std::string, std::string> files;
   for (const auto& entry : fs::directory_iterator(directory)) {
