@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -167,6 +168,8 @@ World& World::operator=(World&&) noexcept = default;
 
 World::World(const Launch& launch, const ops::Device& device, std::chrono::seconds timeout) {
   if (launch.world_size == 1) return;
+  // Writing to a rank that has gone is an error, of which the others are told; not the end.
+  std::signal(SIGPIPE, SIG_IGN);
   StorePointer store = meet(launch, timeout);
   std::string address = own_address(launch.store_address, static_cast<int>(launch.store_port));
   // A host's own name may lead to its loopback, which other hosts cannot reach.

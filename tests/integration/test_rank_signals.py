@@ -54,6 +54,18 @@ def test_all_save_the_step_they_stop_at(titan_train, tmp_path):
     assert [record["step"] for record in step_records(tmp_path)] == list(range(1, last + 2))
 
 
+def test_signal_of_a_closed_connection_ends_no_rank(titan_train, tmp_path):
+    """It comes with writing to a rank that has gone, of which there is more to tell."""
+    with ranks_without_launcher(titan_train, 2, *ENDLESS, "--job.dump_folder", tmp_path) as processes:
+        wait_for_step(processes[0], 2)
+        for process in processes:
+            process.send_signal(signal.SIGPIPE)
+        wait_for_step(processes[0], step_records(tmp_path)[-1]["step"] + 10)
+        processes[0].send_signal(signal.SIGTERM)
+        outputs = [process.communicate(timeout=90) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+
+
 def test_signal_by_the_launcher_and_by_another_process(titan_train, tmp_path):
     """SLURM sends it to all processes of a job, and torchrun passes on its own."""
     with ranks_without_launcher(titan_train, 3, *ENDLESS, "--job.dump_folder", tmp_path) as processes:
