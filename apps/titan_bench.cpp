@@ -14,6 +14,7 @@
 #include "lib/float8/op_table.hpp"
 #include "lib/ops/op_bench.hpp"
 #include "lib/parallel/collective_bench.hpp"
+#include "lib/parallel/error_file.hpp"
 #include "lib/parallel/launch.hpp"
 #include "lib/train/float8_linear_bench.hpp"
 #include "lib/train/step_bench.hpp"
@@ -212,15 +213,20 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   setenv("PYTORCH_ALLOC_CONF", "expandable_segments:True", 0);
   int status = 1;
+  std::string failure;
   try {
     status = titan::run(argc, argv);
   } catch (const titan::InputError& error) {
-    std::cerr << "titan-bench: " << error.what() << "\n";
+    failure = error.what();
     status = 2;
   } catch (const c10::Error& error) {
-    std::cerr << "titan-bench: " << error.what_without_backtrace() << "\n";
+    failure = error.what_without_backtrace();
   } catch (const std::exception& error) {
-    std::cerr << "titan-bench: " << error.what() << "\n";
+    failure = error.what();
+  }
+  if (!failure.empty()) {
+    std::cerr << "titan-bench: " << failure << "\n";
+    titan::write_error_file(std::getenv("TORCHELASTIC_ERROR_FILE"), failure);
   }
   std::cout.flush();
   std::_Exit(status);

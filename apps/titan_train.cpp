@@ -26,6 +26,7 @@
 #include "lib/parallel/peer_error.hpp"
 #include "lib/parallel/world.hpp"
 #include "lib/train/device_choice.hpp"
+#include "lib/train/dump_folder.hpp"
 #include "lib/train/from_job.hpp"
 #include "lib/train/report.hpp"
 #include "lib/train/trainer.hpp"
@@ -155,7 +156,7 @@ void require_equal_jobs(const JobConfig& job, World& world) {
 
 void save_config(const JobConfig& job) {
   if (!job.job.save_config_file) return;
-  std::filesystem::create_directories(job.job.dump_folder);
+  make_dump_folder(job);
   write_file_atomically(std::filesystem::path(job.job.dump_folder) / *job.job.save_config_file,
                         config::to_json(job) + "\n");
 }

@@ -19,7 +19,9 @@
 #include "lib/metrics/profiler.hpp"
 #include "lib/ops/matmul_plans.hpp"
 #include "lib/optim/optimizer.hpp"
+#include "lib/parallel/agree.hpp"
 #include "lib/parallel/peer_memory.hpp"
+#include "lib/train/dump_folder.hpp"
 #include "lib/train/float8_measurements.hpp"
 #include "lib/train/from_job.hpp"
 #include "lib/train/report.hpp"
@@ -114,6 +116,7 @@ struct Trainer::State {
   // The signal for which all ranks stop now, or 0.
   int agreed_signal();
   void run();
+  void save_conversion_report() const;
   void train_step(int64_t step, GlobalBatch& batch);
   void look_at_results(const std::vector<StepResult>& results);
   void log_step(int64_t step);
@@ -210,15 +213,25 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_, World& world_)
     validator.emplace(open_data(job, data, std::nullopt, *hosts), data, job.validation.steps,
                       step_program, device, mesh);
   }
+  on_first_rank(*hosts, [&] {
+    make_dump_folder(job);
+    return std::string();
+  });
   metrics.emplace(metrics_config(job, static_cast<int>(world.rank())));
-  if (!plan.conversions.empty() && writes_files()) {
-    write_file_atomically(std::filesystem::path(job.job.dump_folder) / "conversion_report.json",
-                          to_json(plan.conversions).dump(2) + "\n");
-  }
+  if (!plan.conversions.empty() && writes_files()) save_conversion_report();
   if (writes_files()) measurements.save();
   const int rank = static_cast<int>(world.rank());
   profiler.emplace(profiler_config(job, device.is_cuda(), rank), completed_steps);
   snapshots.emplace(snapshot_config(job, cuda_index(device), rank), completed_steps);
+}
+
+void Trainer::State::save_conversion_report() const {
+  const auto path = std::filesystem::path(job.job.dump_folder) / "conversion_report.json";
+  try {
+    write_file_atomically(path, to_json(plan.conversions).dump(2) + "\n");
+  } catch (const Error& error) {  // as of a checkpoint: the run goes on
+    log::warning(concat(path.string(), " was not written: ", error.what()));
+  }
 }
 
 // ---- The loop ----

@@ -10,6 +10,7 @@ import pytest
 from driver import ROOT, SMALL, TITAN_TRAIN, step_records, tensors, torchrun
 
 COMMON = (*SMALL, "--checkpoint.interval", 2)
+FLOAT8 = ("--model.converters", "float8", "--float8.emulate", "--float8.filter_fqns", "output")
 TWO, SIX = ("--training.steps", 2), ("--training.steps", 6)
 
 
@@ -67,21 +68,29 @@ def test_read_only_output(titan_train, tmp_path):
     titan_train(*COMMON, *TWO, "--job.dump_folder", dump)
     done = in_own_mounts(
         f"mount --bind {dump} {dump}; mount -o remount,ro,bind {dump}\n"
-        f"{command(*COMMON, *SIX, '--job.dump_folder', dump)} || echo status $?",
+        f"{command(*COMMON, *SIX, *FLOAT8, '--job.dump_folder', dump)} || echo status $?",
         titan_train.environment,
     )
     output = done.stdout + done.stderr
     assert "Read-only file system" in output, output
+    assert "conversion_report.json was not written: " in output, output
     assert "step:  6" in output and "status 1" in output, output
     assert (dump / "checkpoint" / "step-2" / "titan.json").exists()
     assert [record["step"] for record in step_records(dump)] == [1, 2]
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_folder_that_cannot_be_made(titan_train, tmp_path, ranks):
+@pytest.mark.parametrize(
+    "ranks, options, message",
+    [
+        (1, ("--checkpoint.enable",), "no checkpoint can be saved: cannot create "),
+        (2, ("--checkpoint.enable",), "no checkpoint can be saved: cannot create "),
+        (2, ("--checkpoint.no_enable",), "cannot be made: Not a directory"),
+        (1, ("--checkpoint.no_enable", "--job.save_config_file", "job.json"), "cannot be made: Not a directory"),
+    ],
+)
+def test_folder_that_cannot_be_made(titan_train, tmp_path, ranks, options, message):
     (tmp_path / "file").touch()
-    launcher = torchrun(ranks) if ranks > 1 else ()
-    done = titan_train(*COMMON, *SIX, "--job.dump_folder", tmp_path / "file" / "x", launcher=launcher, expect=None)
-    assert done.returncode == (1 if ranks > 1 else 2)  # torchrun's own is 1
-    assert "no checkpoint can be saved: cannot create " in done.stderr and "choose a job.dump_folder" in done.stderr
+    arguments = (*COMMON, *SIX, "--job.dump_folder", tmp_path / "file" / "x", *options)
+    done = titan_train(*arguments, launcher=torchrun(ranks) if ranks > 1 else (), expect=1 if ranks > 1 else 2)
+    assert message in done.stderr and re.search(r"choose (a job\.dump_folder|one) in which", done.stderr)
     assert "step:" not in done.output
