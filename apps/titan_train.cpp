@@ -191,7 +191,10 @@ int train(const config::CommandLine& command, const Launch& launch) {
     log::info(concat("option ", option));
   }
   ops::Device device = choose_device(job, launch);  // what it refuses leaves nothing behind
-  if (launch.world_size > 1 && device.is_cuda()) set_watchdog(job);
+  if (launch.world_size > 1 && device.is_cuda()) {
+    make_dump_folder(job);
+    set_watchdog(job);
+  }
   World world(launch, device, std::chrono::seconds(job.comm.init_timeout_seconds));
   current_world = &world;
   try {

@@ -91,7 +91,7 @@ class TimedGroup {
     gradients_ = sharder_.gradients(0);
     if (config.mesh.dp_shard == 1) return;
     for (at::Tensor& gradient : gradients_.tensors) {
-      gradient = at::empty_like(gradient, config.sharder.reduce_dtype);
+      gradient = at::empty_like(gradient, at::kFloat);
     }
   }
 

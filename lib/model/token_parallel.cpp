@@ -153,13 +153,13 @@ at::Tensor linear_forward_scattered(const StepContext& context, const Weight& we
   }
   // The other ranks' tokens first: they travel beside the product of this rank's.
   const int64_t rows = residual.size(0);
-  const auto product_of = [&](int64_t rank, const at::Tensor& addend) {
-    return linear_forward(context, weight, narrow_tokens(input, rank * rows, rows), addend);
+  const auto product_of = [&](int64_t rank) {
+    return linear_forward(context, weight, narrow_tokens(input, rank * rows, rows));
   };
   std::vector<at::Tensor> sent, addends;
   ops::SideStream::Mark arrived;
   for (const int64_t rank : other_ranks(tp)) {
-    sent.push_back(product_of(rank, {}));
+    sent.push_back(product_of(rank));
     context.tp_stream->run([&] { context.peers->send(rank, sent.back()); });
     addends.push_back(at::empty_like(residual));
   }
@@ -167,10 +167,11 @@ at::Tensor linear_forward_scattered(const StepContext& context, const Weight& we
     size_t next = 0;
     for (const int64_t rank : senders(tp)) context.peers->receive(rank, addends[next++]);
   });
-  at::Tensor own = product_of(tp.rank(), residual);
+  at::Tensor sum = product_of(tp.rank());
   arrived.wait();
-  for (const at::Tensor& addend : addends) own.add_(addend);
-  return own;
+  for (const at::Tensor& addend : addends) sum.add_(addend);
+  // Last, since each sum is rounded to the size of its result, and the residual is large.
+  return sum.add_(residual);
 }
 
 void linear_backward_input_scattered(const StepContext& context, const Weight& weight,

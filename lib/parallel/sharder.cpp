@@ -20,10 +20,7 @@ std::vector<int64_t> with_rows(std::vector<int64_t> shape, int64_t rows) {
 at::ScalarType gradient_dtype(const SharderConfig& config, const MeshShape& mesh, const Unit& unit,
                               const Parameter& parameter) {
   if (config.compute_dtype == at::kDouble) return at::kDouble;
-  if (mesh.dp_shard > 1 || (mesh.dp_replicate > 1 && config.micro_batches == 1)) {
-    return config.reduce_dtype;
-  }
-  if (mesh.dp_replicate > 1) return at::kFloat;  // micro-batches add up in it
+  if (mesh.data_ranks() > 1) return at::kFloat;
   const bool block_matrix = unit.name.starts_with("layers.") && parameter.shape.size() == 2;
   return block_matrix && config.micro_batches == 1 ? config.compute_dtype : at::kFloat;
 }
@@ -234,11 +231,7 @@ void Sharder::start_reduce(size_t index, bool last_micro_batch) {
         at::empty(with_rows(parameter.shape, parameter.shard.chunk), whole[i].options());
     transfers.push_back({sum, whole[i]});
     first.push_back(!parameter.gradient.defined());
-    if (!first.back()) continue;
-    parameter.gradient = sum.narrow(0, 0, parameter.shard.count);
-    if (accumulates_in_other_dtype(sum)) {
-      parameter.gradient = at::empty_like(parameter.gradient, at::kFloat);
-    }
+    if (first.back()) parameter.gradient = sum.narrow(0, 0, parameter.shard.count);
   }
   // One unit at a time is on its way; the one before had all of this one's backward for it.
   reduced_.wait();
@@ -246,13 +239,9 @@ void Sharder::start_reduce(size_t index, bool last_micro_batch) {
   reduced_ = stream_.run([&] {
     mesh_.dp_shard.reduce_scatter(in_reduction_);
     for (size_t i = 0; i < in_reduction_.size(); ++i) {
+      if (first[i]) continue;
       Parameter& parameter = parameters[i];
-      const at::Tensor sum = in_reduction_[i].out.narrow(0, 0, parameter.shard.count);
-      if (!first[i]) {
-        parameter.gradient.add_(sum);
-      } else if (accumulates_in_other_dtype(sum)) {
-        parameter.gradient.copy_(sum);
-      }
+      parameter.gradient.add_(in_reduction_[i].out.narrow(0, 0, parameter.shard.count));
     }
     if (!last_micro_batch) return;
     std::vector<at::Tensor> gradients;

@@ -48,16 +48,15 @@ struct SharderConfig {
   at::ScalarType parameter_dtype = at::kFloat;  // masters, and moments unless
   bool bfloat16_moments = false;                // they are in bf16, rounded stochastically
   at::ScalarType compute_dtype = at::kBFloat16;
-  at::ScalarType reduce_dtype = at::kFloat;  // of gradients on their way between ranks
   // Micro-batches per optimizer step.
   int64_t micro_batches = 1;
   // Whether a unit's weights are let go of after its forward and gathered again for its backward.
   bool reshard_after_forward = true;
 };
 
-// The dtype in which backward writes a parameter's gradient. Where it is reduced: reduce_dtype. On
-// one data rank with one micro-batch, the gradient of a block's matrix stays in the compute dtype,
-// which is what the matmul's rounding leaves of it anyway.
+// The dtype in which backward writes a parameter's gradient. Summed, over ranks or micro-batches,
+// it is in fp32. On one data rank with one micro-batch, the gradient of a block's matrix stays in
+// the compute dtype, which is what the matmul's rounding leaves of it anyway.
 at::ScalarType gradient_dtype(const SharderConfig& config, const MeshShape& mesh, const Unit& unit,
                               const Parameter& parameter);
 
@@ -137,10 +136,6 @@ class Sharder {
   // Makes float8 copies of a unit's parameters: from their rounding targets if written, else from
   // the gathered weights, else from the masters.
   void quantize(size_t unit, bool rows, bool columns, bool targets_written = false);
-  // Sums of micro-batches are fp32 even if each travels in bf16.
-  bool accumulates_in_other_dtype(const at::Tensor& sum) const {
-    return config_.micro_batches > 1 && sum.scalar_type() == at::kBFloat16;
-  }
 
   std::vector<Unit> units_;
   std::vector<UnitState> states_;  // by unit

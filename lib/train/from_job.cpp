@@ -123,7 +123,6 @@ SharderConfig sharder_config(const JobConfig& job, const MeshShape& mesh) {
   return {.parameter_dtype = scalar_type(job.training.dtype),
           .bfloat16_moments = job.optimizer.state_dtype == config::Dtype::kBfloat16,
           .compute_dtype = scalar_type(job.training.mixed_precision_param),
-          .reduce_dtype = scalar_type(job.training.mixed_precision_reduce),
           .micro_batches = config::gradient_accumulation_steps(job, mesh.data_ranks()),
           // "default" is upstream's rule: not with pipeline parallelism, which is not there yet.
           .reshard_after_forward =

@@ -22,7 +22,6 @@ constexpr int64_t kRows = 4;  // sequences of a micro-batch over all ranks
 SharderConfig in_fp64(int64_t micro_batches) {
   return {.parameter_dtype = at::kDouble,
           .compute_dtype = at::kDouble,
-          .reduce_dtype = at::kDouble,
           .micro_batches = micro_batches};
 }
 
