@@ -20,6 +20,15 @@ DEBUG_JOB = ROOT / "configs" / "debug.toml"
 SMALL = (DEBUG_JOB, "--model.n_layers", 2, "--training.seq_len", 64, "--training.local_batch_size", 2)
 
 
+def mesh(replicate=1, shard=1, tensor=1):
+    return ("--parallelism.data_parallel_replicate_degree", replicate, "--parallelism.data_parallel_shard_degree", shard,
+            "--parallelism.tensor_parallel_degree", tensor)  # fmt: skip
+
+
+def batch(sequences):
+    return ("--training.local_batch_size", sequences)
+
+
 class TitanTrain:
     """Starts titan-train with an environment of its own: no GPU, one thread, a cache folder shared by all tests."""
 

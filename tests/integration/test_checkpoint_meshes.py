@@ -6,8 +6,7 @@ import signal
 import time
 
 import pytest
-from driver import SMALL, losses, torchrun, wait_for_step, workers
-from test_many_ranks import batch, mesh
+from driver import SMALL, batch, losses, mesh, torchrun, wait_for_step, workers
 
 SAVED, STEPS = 3, 8
 JOB = (*SMALL, "--debug.seed", 1, "--metrics.no_enable_tensorboard", "--lr_scheduler.total_steps", STEPS,

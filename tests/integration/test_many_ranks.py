@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy
 import pytest
-from driver import SMALL, step_records, tensors, torchrun
+from driver import SMALL, batch, mesh, step_records, tensors, torchrun
 
 STEPS = 4
 GLOBAL_BATCH = 8
@@ -18,15 +18,6 @@ ASYNC = ("--parallelism.enable_async_tensor_parallel",)
 WHOLE_LOGITS = ("--parallelism.disable_loss_parallel",)
 STAY = ("--parallelism.fsdp_reshard_after_forward", "never")
 SELECTIVE = ("--activation_checkpoint.mode", "selective", "--activation_checkpoint.selective_ac_option", "op")
-
-
-def mesh(replicate=1, shard=1, tensor=1):
-    return ("--parallelism.data_parallel_replicate_degree", replicate, "--parallelism.data_parallel_shard_degree", shard,
-            "--parallelism.tensor_parallel_degree", tensor)  # fmt: skip
-
-
-def batch(sequences):
-    return ("--training.local_batch_size", sequences)
 
 
 def train(titan_train, dump_folder, *options, launcher=()):

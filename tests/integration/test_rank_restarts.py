@@ -5,19 +5,21 @@ import signal
 import time
 
 import pytest
-from driver import SMALL, free_port, losses, step_records, torchrun, wait_for, wait_for_step, workers
+from driver import (
+    SMALL,
+    batch,
+    free_port,
+    losses,
+    mesh,
+    step_records,
+    torchrun,
+    wait_for,
+    wait_for_step,
+    workers,
+)
 
 JOB = (*SMALL, "--debug.seed", 1, "--metrics.no_enable_tensorboard", "--training.global_batch_size", 12,
        "--optimizer.lr", 1e-3)  # fmt: skip
-
-
-def mesh(replicate=1, shard=1, tensor=1):
-    return ("--parallelism.data_parallel_replicate_degree", replicate, "--parallelism.data_parallel_shard_degree", shard,
-            "--parallelism.tensor_parallel_degree", tensor)  # fmt: skip
-
-
-def batch(sequences):
-    return ("--training.local_batch_size", sequences)
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.long)])

@@ -13,17 +13,22 @@ using namespace test;  // NOLINT: the helpers of these tests
 using ::testing::HasSubstr;
 namespace fs = std::filesystem;
 
+// A run's last save.
+Snapshot last_save(std::vector<TensorSlice> slices, bool in_hugging_face = true) {
+  Snapshot snapshot;
+  snapshot.step = 20;
+  snapshot.model = std::move(slices);
+  snapshot.model_only = true;
+  snapshot.in_hugging_face = in_hugging_face;
+  snapshot.model_description = small_model().to_json();
+  return snapshot;
+}
+
 TEST(HuggingFaceSave, FinalSaveIsAModelNotACheckpoint) {
   TemporaryDirectory folder;
   TestModel model = make_llama(small_model(), 8);
   Checkpointer checkpointer({.folder = folder.path()}, quick_files());
-  Snapshot snapshot;
-  snapshot.step = 20;
-  snapshot.model = model.slices();
-  snapshot.model_only = true;
-  snapshot.in_hugging_face = true;
-  snapshot.model_description = small_model().to_json();
-  SaveOutcome outcome = checkpointer.save(snapshot);
+  SaveOutcome outcome = checkpointer.save(last_save(model.slices()));
   ASSERT_TRUE(outcome.ok()) << outcome.error;
   HuggingFaceReader reader(folder.path() / "step-20");
   expect_equal(reader, model);
@@ -40,13 +45,7 @@ TEST(HuggingFaceSave, RerunKeepsTheModelBesideItsCheckpoint) {
   const TestModel first = make_llama(small_model(), 8), second = make_llama(small_model(), 9);
   Checkpointer checkpointer({.folder = folder.path()}, quick_files());
   const auto save = [&](const TestModel& model, bool in_hugging_face) {
-    Snapshot snapshot;
-    snapshot.step = 20;
-    snapshot.model = model.slices();
-    snapshot.model_only = true;
-    snapshot.in_hugging_face = in_hugging_face;
-    snapshot.model_description = small_model().to_json();
-    EXPECT_EQ(checkpointer.save(snapshot).error, "");
+    EXPECT_EQ(checkpointer.save(last_save(model.slices(), in_hugging_face)).error, "");
   };
   save(first, true);
   save(second, false);
@@ -94,14 +93,9 @@ TEST(HuggingFaceSave, FinalSaveOfManyRanks) {
       Checkpointer checkpointer({.folder = temporary.path() / layout.name}, quick_files(),
                                 ranks.group(rank));
       std::vector<Bytes> owner;
-      Snapshot snapshot;
-      snapshot.step = 20;
-      snapshot.model = slices_of(model, layout, rank, owner);
-      snapshot.model_only = true;
-      snapshot.in_hugging_face = true;
+      Snapshot snapshot = last_save(slices_of(model, layout, rank, owner));
       snapshot.export_dtype = Dtype::kBfloat16;
       snapshot.tokenizer_folder = tokenizer;
-      snapshot.model_description = small_model().to_json();
       SaveOutcome outcome = checkpointer.save(snapshot);
       EXPECT_TRUE(outcome.ok()) << layout.name << ": " << outcome.error;
     });
@@ -119,13 +113,8 @@ TEST(HuggingFaceSave, FinalSaveThatFailsOnOneRankLeavesNothing) {
   ranks.run([&](int64_t rank) {
     Checkpointer checkpointer({.folder = folder.path()}, quick_files(), ranks.group(rank));
     std::vector<Bytes> owner;
-    Snapshot snapshot;
-    snapshot.step = 20;
-    snapshot.model = slices_of(model, layout, rank, owner);
+    Snapshot snapshot = last_save(slices_of(model, layout, rank, owner));
     if (rank == 1) snapshot.model.pop_back();
-    snapshot.model_only = true;
-    snapshot.in_hugging_face = true;
-    snapshot.model_description = small_model().to_json();
     EXPECT_THAT(checkpointer.save(snapshot).error, HasSubstr("do not fill its shape"));
   });
   EXPECT_TRUE(interim_names(folder.path()).empty());

@@ -22,10 +22,6 @@ std::vector<Recompute> policies(ActivationCheckpointMode mode, const std::string
   return recompute;
 }
 
-constexpr auto kNothing = Recompute::kNothing;
-constexpr auto kGateUp = Recompute::kGateUp;
-constexpr auto kBlock = Recompute::kBlock;
-
 TEST(FromJob, RecomputePolicyOfEachMode) {
   using Mode = ActivationCheckpointMode;
   EXPECT_THAT(policies(Mode::kNone), Each(kNothing));

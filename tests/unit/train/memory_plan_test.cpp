@@ -11,10 +11,6 @@ namespace {
 
 constexpr int64_t kBatch = 2, kSeqLen = 40;
 
-constexpr auto kNothing = Recompute::kNothing;
-constexpr auto kGateUp = Recompute::kGateUp;
-constexpr auto kBlock = Recompute::kBlock;
-
 struct Case {
   const char* name;
   SharderConfig sharding;

@@ -7,10 +7,6 @@
 namespace titan {
 namespace {
 
-constexpr auto kNothing = Recompute::kNothing;
-constexpr auto kGateUp = Recompute::kGateUp;
-constexpr auto kBlock = Recompute::kBlock;
-
 SharderConfig never(SharderConfig sharding) {
   sharding.reshard_after_forward = false;
   return sharding;

@@ -20,10 +20,6 @@ using testing::on_every_rank;
 
 constexpr int64_t kBatch = 2, kSeqLen = 24;
 
-constexpr auto kNothing = Recompute::kNothing;
-constexpr auto kGateUp = Recompute::kGateUp;
-constexpr auto kBlock = Recompute::kBlock;
-
 struct Case {
   const char* name;
   MeshShape mesh;

@@ -20,9 +20,8 @@ constexpr int64_t kShort = 24, kLong = 48;
 constexpr int64_t kRows = 4;  // sequences of a micro-batch over all ranks
 
 SharderConfig in_fp64(int64_t micro_batches) {
-  return {.parameter_dtype = at::kDouble,
-          .compute_dtype = at::kDouble,
-          .micro_batches = micro_batches};
+  return {
+      .parameter_dtype = at::kDouble, .compute_dtype = at::kDouble, .micro_batches = micro_batches};
 }
 
 std::vector<std::vector<MicroBatch>> two_steps(int64_t micro_batches, int64_t seq_len) {
@@ -212,8 +211,6 @@ TEST(AsyncTensorParallel, QuantizesAsPlainTensorParallelDoes) {
   expect_close(async.gradients, plain.gradients, 1e-2);
 }
 
-constexpr Recompute kNothing = Recompute::kNothing, kGateUp = Recompute::kGateUp,
-                    kBlock = Recompute::kBlock;
 INSTANTIATE_TEST_SUITE_P(
     Meshes, StepOnMesh,
     ::testing::Values(

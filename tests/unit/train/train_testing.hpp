@@ -13,6 +13,10 @@ namespace titan {
 
 constexpr int64_t kVocab = 97;
 
+constexpr auto kNothing = Recompute::kNothing;
+constexpr auto kGateUp = Recompute::kGateUp;
+constexpr auto kBlock = Recompute::kBlock;
+
 // The debug model cut down, with one recompute policy for each layer.
 inline DecoderConfig small_model(std::vector<Recompute> recompute) {
   DecoderConfig model = registry(
