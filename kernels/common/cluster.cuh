@@ -59,6 +59,18 @@ __device__ inline void bulk_load(void* shared, const void* global, uint32_t byte
       : "memory");
 }
 
+// The same of bytes that the L2 cache is to give up before all others.
+__device__ inline void bulk_load_once(void* shared, const void* global, uint32_t bytes,
+                                      TransferBarrier* barrier) {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1], %2, [%3], %4;" ::"r"(shared_address(shared)),
+      "l"(__cvta_generic_to_global(global)), "r"(bytes), "r"(shared_address(barrier)), "l"(policy)
+      : "memory");
+}
+
 __device__ inline uint32_t cluster_rank() {
   uint32_t rank;
   asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));

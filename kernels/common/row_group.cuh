@@ -4,13 +4,21 @@
 // rows leaves the multiprocessor once.
 #pragma once
 
+#include <cstdint>
+
 #include "kernels/common/reduce.cuh"
 
 namespace titan::kernels {
 
 // The hardware has 16 barriers, of which __syncthreads() is one; a warp needs none.
-inline constexpr int kMaxRowGroups = 16;
-inline int max_row_groups(int threads) { return threads == kWarpSize ? 16 : 15; }
+inline constexpr int kMaxRowGroups = 32;
+inline int max_row_groups(int threads) { return threads == kWarpSize ? kMaxRowGroups : 15; }
+
+// Of all groups of the grid. Blocks take turns, so that where rows do not divide by groups, every
+// multiprocessor gets its share of the groups with one row more.
+__device__ inline int64_t row_group_index() {
+  return int64_t{threadIdx.y} * gridDim.x + blockIdx.x;
+}
 
 // What row_sum and row_largest need in shared memory: a word for each warp of the largest block.
 using RowScratch = uint32_t[kReduceScratch];
@@ -30,9 +38,12 @@ __device__ inline float row_sum(float value, RowScratch& scratch) {
   const unsigned lane = threadIdx.x % kWarpSize, warps = blockDim.x / kWarpSize;
   uint32_t* sums = scratch + threadIdx.y * warps;
   value = warp_sum(value);
+  if (warps == 1) {
+    __syncwarp();
+    return value;
+  }
   if (lane == 0) sums[threadIdx.x / kWarpSize] = __float_as_uint(value);
   sync_row_group();
-  if (warps == 1) return value;
   return warp_sum(lane < warps ? __uint_as_float(sums[lane]) : 0.0f);
 }
 
@@ -41,6 +52,10 @@ __device__ inline uint32_t row_largest(uint32_t value, RowScratch& scratch) {
   const unsigned lane = threadIdx.x % kWarpSize, warps = blockDim.x / kWarpSize;
   uint32_t* maxima = scratch + threadIdx.y * warps;
   value = __reduce_max_sync(0xffffffffu, value);
+  if (warps == 1) {
+    __syncwarp();
+    return value;
+  }
   if (lane == 0) maxima[threadIdx.x / kWarpSize] = value;
   sync_row_group();
   return __reduce_max_sync(0xffffffffu, lane < warps ? maxima[lane] : 0u);

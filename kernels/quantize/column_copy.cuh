@@ -100,7 +100,8 @@ __global__ void __launch_bounds__(ColumnTile::kThreads)
   }
 }
 
-// rows is a multiple of 16, cols of the vector's width.
+// rows is a multiple of 16, cols of the vector's width. Not launched early (launch.cuh): after a
+// row kernel that fills shared memory it would be up to 13 % slower (M 16384, K 14336).
 template <class T, class Source>
 void launch_column_copy(const char* name, const Source& source, const ColumnCopyOutput& out,
                         int64_t rows, int64_t cols, cudaStream_t stream) {

@@ -162,7 +162,6 @@ struct LayerNormSource {
 
 template <class T>
 void layer_norm_rows(const LayerNormRows<T>& params, cudaStream_t stream) {
-  clear_column_amax(params.out, params.cols, stream);
   const RowStream<1> rows{{row_source(params.x, params.cols, params.cols)}, params.rows};
   launch_rows(layer_norm_rows_kernel<T>, "layer_norm_rows", params, rows,
               plan_rows(rows, row_threads<T>(params.cols), kThreadsPerMultiprocessor), stream);

@@ -14,7 +14,7 @@ namespace titan::kernels {
 struct RowCopyOutput {
   uint8_t* values;        // [rows, cols]
   float* inverse_scales;  // [rows]
-  float* column_amax;     // [cols]; may be null
+  float* column_amax;     // [cols], zeros before; may be null
 };
 
 // The column copy of a matrix.
@@ -40,7 +40,7 @@ template <class T>
 struct ColumnAmax {
   const T* x;
   int64_t stride;
-  float* column_amax;  // [cols]
+  float* column_amax;  // [cols], zeros before
   int64_t rows;
   int64_t cols;
 };

@@ -57,7 +57,6 @@ struct MatrixSource {
 
 template <class T>
 void column_amax(const ColumnAmax<T>& params, cudaStream_t stream) {
-  TITAN_CUDA_CHECK(cudaMemsetAsync(params.column_amax, 0, params.cols * sizeof(float), stream));
   constexpr int64_t kCols = kWarpSize * kVectorWidth<T>;
   const int64_t column_blocks = (params.cols + kCols - 1) / kCols;
   const int64_t row_blocks = (params.rows + kAmaxRows - 1) / kAmaxRows;

@@ -68,8 +68,8 @@ void quantize_rows(const QuantizeRows<T>& params, cudaStream_t stream) {
     }
     return;
   }
-  clear_column_amax(params.out, params.cols, stream);
-  const RowStream<1> rows{{row_source(params.x, params.stride, params.cols)}, params.rows};
+  const RowStream<1> rows{
+      {row_source(params.x, params.stride, params.cols)}, params.rows, /*read_again=*/true};
   launch_rows(quantize_rows_kernel<T>, "quantize_rows", params, rows,
               plan_rows(rows, threads, kThreadsPerMultiprocessor), stream);
 }

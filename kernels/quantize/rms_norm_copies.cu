@@ -25,12 +25,13 @@ __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxT
     rms_norm_rows_kernel(const RmsNormRows<T> p, const int64_t groups) {
   extern __shared__ __align__(128) unsigned char shared[];
   __shared__ RowScratch sum_scratch, max_scratch;
+  wait_for_kernels_before();
   const int cols = static_cast<int>(p.cols);
   RowCopyWriter<T> copy(p.out, p.cols, p.cols);
   RowPart<T> weight, next;
   weight.load(p.weight, cols);
-  int64_t row = int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
-  if (row >= groups) row = p.rows;  // the last block's groups may be too many
+  int64_t row = row_group_index();
+  if (row >= groups) row = p.rows;  // the blocks' last groups may be too many
   if (row < p.rows) next.load(computed_once(p.x + row * p.cols), cols);
 
   for (; row < p.rows; row += groups) {
@@ -100,7 +101,7 @@ __global__ void __launch_bounds__(kMaxThreads, kThreadsPerMultiprocessor / kMaxT
   }
   copy.finish(shared);
 
-  const int64_t group = int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
+  const int64_t group = row_group_index();
   if (group >= stream.groups) return;
   float* partial = norm.partials + group * norm.cols;
 #pragma unroll
@@ -131,7 +132,6 @@ struct NormSource {
 
 template <class T>
 void rms_norm_rows(const RmsNormRows<T>& params, cudaStream_t stream) {
-  clear_column_amax(params.out, params.cols, stream);
   const int threads = row_threads<T>(params.cols);
   const int groups_per_block = kThreadsPerMultiprocessor / threads;
   const int64_t groups =
@@ -139,9 +139,8 @@ void rms_norm_rows(const RmsNormRows<T>& params, cudaStream_t stream) {
   const int64_t blocks = (groups + groups_per_block - 1) / groups_per_block;
   const dim3 block(static_cast<unsigned>(threads), static_cast<unsigned>(groups_per_block));
   const auto shared_bytes = static_cast<size_t>(groups_per_block * params.cols) * sizeof(T);
-  rms_norm_rows_kernel<T>
-      <<<static_cast<unsigned>(blocks), block, shared_bytes, stream>>>(params, groups);
-  check_launch("rms_norm_rows");
+  launch_early("rms_norm_rows", rms_norm_rows_kernel<T>, blocks, block, shared_bytes, stream,
+               params, groups);
 }
 
 template <class T>
@@ -154,7 +153,6 @@ void rms_norm_columns(const RmsNormColumns<T>& params, cudaStream_t stream) {
 template <class T>
 void rms_norm_backward_rows(const RmsNormBackwardRows<T>& params, cudaStream_t stream) {
   const RmsNormBackward<T>& norm = params.norm;
-  clear_column_amax(params.out, norm.cols, stream);
   const RowStream<3> rows{
       {row_source(norm.dy, norm.cols, norm.cols), row_source(norm.x, norm.cols, norm.cols),
        row_source(norm.residual_gradient, norm.cols, norm.cols)},

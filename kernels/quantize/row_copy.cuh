@@ -2,7 +2,6 @@
 // registers, rounded to the dtype that it would have in memory.
 #pragma once
 
-#include "kernels/common/cuda_check.hpp"
 #include "kernels/common/row_group.cuh"
 #include "kernels/common/row_part.cuh"
 #include "kernels/quantize/float8.cuh"
@@ -42,7 +41,7 @@ class RowCopyWriter {
   }
 
   // By all threads of the block, once its groups have read all else in `shared` (for each group
-  // cols values of T): joins the block's maxima to column_amax, which starts as zeros.
+  // cols values of T): joins the block's maxima to column_amax.
   __device__ void finish(unsigned char* shared) const {
     if (out_.column_amax == nullptr) return;
     T* values = reinterpret_cast<T*>(shared);
@@ -72,12 +71,5 @@ class RowCopyWriter {
   const int64_t stride_;
   RowPart<T> column_maxima_ = {};
 };
-
-// Before a kernel that joins its column maxima.
-inline void clear_column_amax(const RowCopyOutput& out, int64_t cols, cudaStream_t stream) {
-  if (out.column_amax == nullptr) return;
-  const auto bytes = static_cast<size_t>(cols) * sizeof(float);
-  TITAN_CUDA_CHECK(cudaMemsetAsync(out.column_amax, 0, bytes, stream));
-}
 
 }  // namespace titan::kernels

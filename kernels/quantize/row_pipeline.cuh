@@ -15,11 +15,16 @@
 
 #include "kernels/common/cluster.cuh"
 #include "kernels/common/cuda_check.hpp"
+#include "kernels/common/launch.cuh"
 #include "kernels/common/row_group.cuh"
 
 namespace titan::kernels {
 
 inline constexpr int kMaxStages = 4;
+// Inputs of at most this size, about that of an H200's L2 cache, are the first that leave it, so
+// that what the kernel writes stays there for the next one: the bench's module at M 16384, K and N
+// 1024 takes 5 us less. Larger ones are read up to 7 % more slowly so.
+inline constexpr int64_t kLargestReadOnce = 64 << 20;
 
 // Rows of a matrix in device memory. Address, stride and bytes are multiples of 16.
 struct RowSource {
@@ -40,8 +45,10 @@ template <int kSources>
 struct RowStream {
   RowSource sources[kSources];
   int64_t rows;
-  int64_t groups = 0;  // launch_rows sets these two
+  bool read_again = false;  // by the next kernel
+  int64_t groups = 0;       // launch_rows sets these three
   int stages = 0;
+  bool read_once = false;
 
   TITAN_HOST_DEVICE uint32_t stage_bytes() const {
     uint32_t bytes = 0;
@@ -56,17 +63,21 @@ using StageBarriers = TransferBarrier[kMaxRowGroups][kMaxStages];
 template <int kSources>
 class RowPipeline {
  public:
-  // By all threads of the block. `shared`: for each group stages of stage_bytes().
+  // By all threads of the block, before they read or write device memory. `shared`: for each group
+  // stages of stage_bytes().
   __device__ RowPipeline(const RowStream<kSources>& stream, unsigned char* shared,
                          StageBarriers& filled)
       : stream_(stream),
         shared_(shared + threadIdx.y * stream.stages * stream.stage_bytes()),
         filled_(filled[threadIdx.y]),
-        row_(int64_t{blockIdx.x} * blockDim.y + threadIdx.y) {
-    if (row_ >= stream_.groups) row_ = stream_.rows;  // the last block's groups may be too many
+        row_(row_group_index()) {
+    if (row_ >= stream_.groups) row_ = stream_.rows;  // the blocks' last groups may be too many
     if (threadIdx.x == 0) {
       for (int i = 0; i < stream_.stages; ++i) initialise_barrier(&filled_[i], 1);
       initialise_fence();
+    }
+    wait_for_kernels_before();
+    if (threadIdx.x == 0) {
       for (int i = 0; i < stream_.stages; ++i) request(row_ + i * stream_.groups, i);
     }
     __syncthreads();
@@ -102,8 +113,12 @@ class RowPipeline {
     arrive_and_expect(&filled_[stage], bytes);
 #pragma unroll
     for (const RowSource& source : stream_.sources) {
-      bulk_load(target, static_cast<const unsigned char*>(source.first) + row * source.stride,
-                source.bytes, &filled_[stage]);
+      const void* from = static_cast<const unsigned char*>(source.first) + row * source.stride;
+      if (stream_.read_once) {
+        bulk_load_once(target, from, source.bytes, &filled_[stage]);
+      } else {
+        bulk_load(target, from, source.bytes, &filled_[stage]);
+      }
       target += source.bytes;
     }
   }
@@ -144,7 +159,7 @@ RowPlan plan_rows(const RowStream<kSources>& rows, int threads, int threads_per_
   return plan;
 }
 
-// Launches kernel(params, rows), with the stages in dynamic shared memory.
+// Launches kernel(params, rows) early, with the stages in dynamic shared memory.
 template <int kSources, class Params>
 void launch_rows(void (*kernel)(Params, RowStream<kSources>), const char* name,
                  const Params& params, RowStream<kSources> rows, const RowPlan& plan,
@@ -153,6 +168,7 @@ void launch_rows(void (*kernel)(Params, RowStream<kSources>), const char* name,
               " bytes does not fit into shared memory");
   rows.stages = plan.stages;
   rows.groups = plan.groups;
+  rows.read_once = !rows.read_again && rows.rows * rows.stage_bytes() <= kLargestReadOnce;
   const int shared_bytes =
       plan.groups_per_block * plan.stages * static_cast<int>(rows.stage_bytes());
   TITAN_CUDA_CHECK(
@@ -160,9 +176,8 @@ void launch_rows(void (*kernel)(Params, RowStream<kSources>), const char* name,
   const int64_t blocks = (plan.groups + plan.groups_per_block - 1) / plan.groups_per_block;
   const dim3 block(static_cast<unsigned>(plan.threads),
                    static_cast<unsigned>(plan.groups_per_block));
-  kernel<<<static_cast<unsigned>(blocks), block, static_cast<size_t>(shared_bytes), stream>>>(
-      params, rows);
-  check_launch(name);
+  launch_early(name, kernel, blocks, block, static_cast<size_t>(shared_bytes), stream, params,
+               rows);
 }
 
 }  // namespace titan::kernels

@@ -60,7 +60,6 @@ template <class T>
 void sigmoid_backward_rows(const SigmoidBackwardRows<T>& params, cudaStream_t stream) {
   TITAN_CHECK(params.cols <= kSigmoidBackwardRowsMaxCols<T>, "sigmoid_backward_rows: at most ",
               kSigmoidBackwardRowsMaxCols<T>, " columns of this dtype, got ", params.cols);
-  clear_column_amax(params.out, params.cols, stream);
   const RowStream<2> rows{{row_source(params.dy, params.cols, params.cols),
                            row_source(params.y, params.cols, params.cols)},
                           params.rows};

@@ -114,7 +114,6 @@ void check_width(const char* name, int64_t cols, int64_t largest) {
 template <class T>
 void swiglu_rows(const SwigluRows<T>& params, cudaStream_t stream) {
   check_width("swiglu_rows", params.cols, kSwigluRowsMaxCols<T>);
-  clear_column_amax(params.out, params.cols, stream);
   const RowStream<1> rows{{row_source(params.gate_up, 2 * params.cols, 2 * params.cols)},
                           params.rows};
   launch_rows(swiglu_rows_kernel<T>, "swiglu_rows", params, rows,
@@ -132,7 +131,6 @@ template <class T>
 void swiglu_backward_rows(const SwigluBackwardRows<T>& params, cudaStream_t stream) {
   const SwigluBackward<T>& swiglu = params.swiglu;
   check_width("swiglu_backward_rows", swiglu.cols, kSwigluBackwardRowsMaxCols<T>);
-  clear_column_amax(params.out, 2 * swiglu.cols, stream);
   const T *gate_up = swiglu.gate_up, *dh = swiglu.dh;
   const RowStream<2> rows{{row_source(gate_up, 2 * swiglu.cols, 2 * swiglu.cols),
                            row_source(dh, swiglu.cols, swiglu.cols)},

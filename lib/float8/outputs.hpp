@@ -8,6 +8,7 @@
 
 #include "kernels/quantize/quantize.hpp"
 #include "lib/ops/element_type.hpp"
+#include "lib/ops/small_zeros.hpp"
 
 namespace titan::float8 {
 
@@ -21,7 +22,7 @@ inline Float8Tensor allocate(const at::Tensor& like, int64_t rows, int64_t colum
 inline RowCopy allocate_row_copy(const at::Tensor& like, int64_t rows, int64_t columns,
                                  bool with_column_amax) {
   RowCopy copy{allocate(like, rows, columns), {}};
-  if (with_column_amax) copy.column_amax = at::empty({columns}, like.options().dtype(at::kFloat));
+  if (with_column_amax) copy.column_amax = ops::small_zeros(columns);
   return copy;
 }
 

@@ -72,7 +72,7 @@ RowCopy rows_cuda(const at::Tensor& x, bool with_column_amax) {
 at::Tensor column_amax_cuda(const at::Tensor& x) {
   check_matrix("quantize_columns", x);
   check_rows_aligned("quantize_columns", x);
-  at::Tensor column_amax = at::empty({x.size(1)}, x.options().dtype(at::kFloat));
+  at::Tensor column_amax = ops::small_zeros(x.size(1));
   ops::for_element_type("quantize_columns", x, [&]<class T>() {
     kernels::column_amax<T>({.x = ops::elements<const T>(x),
                              .stride = x.stride(0),
