@@ -3,8 +3,10 @@
 //   Y[M,N]  = X row [M,K]     · W row [N,K]
 //   dX[M,K] = dY row [M,N]    · W column [K,N]
 //   dW[N,K] = dY column [N,M] · X column [K,M]
-// On CUDA through cuBLASLt with outer-vector scales; elsewhere, and when `emulated`, in fp32 on the
-// dequantized values. Accumulated in fp32 and rounded once.
+// On CUDA through cuBLASLt with outer-vector scales, or, where that would leave most of the GPU
+// idle, as a scaled sum of products over parts of K; which of them depends on M, N and K alone.
+// Elsewhere, and when `emulated`, in fp32 on the dequantized values. Accumulated in fp32 and
+// rounded once.
 #pragma once
 
 #include "lib/float8/float8_tensor.hpp"

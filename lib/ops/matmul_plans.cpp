@@ -59,6 +59,11 @@ class Layout {
                                      static_cast<uint64_t>(columns), stride),
           "cublasLtMatrixLayoutCreate");
   }
+  // `stride`: elements from matrix to matrix.
+  void repeat(int64_t count, int64_t stride) {
+    set(CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, static_cast<int32_t>(count));
+    set(CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, stride);
+  }
   Layout(Layout&& other) noexcept : layout_(std::exchange(other.layout_, nullptr)) {}
   ~Layout() {
     if (layout_ != nullptr) cublasLtMatrixLayoutDestroy(layout_);
@@ -66,27 +71,41 @@ class Layout {
   cublasLtMatrixLayout_t get() const { return layout_; }
 
  private:
+  template <class Value>
+  void set(cublasLtMatrixLayoutAttribute_t attribute, Value value) {
+    check(cublasLtMatrixLayoutSetAttribute(layout_, attribute, &value, sizeof value),
+          "cublasLtMatrixLayoutSetAttribute");
+  }
+
   cublasLtMatrixLayout_t layout_ = nullptr;
 };
 
 class Plan {
  public:
   Plan(const MatmulShape& s, const MatmulOperands& operands)
-      : a_(s.input, s.transpose_a ? s.k : s.m, s.transpose_a ? s.m : s.k, s.lda),
-        b_(s.input, s.transpose_b ? s.n : s.k, s.transpose_b ? s.k : s.n, s.ldb),
+      : a_(s.input, s.transpose_a ? s.k / s.parts : s.m, s.transpose_a ? s.m : s.k, s.lda),
+        b_(s.input, s.transpose_b ? s.n : s.k / s.parts, s.transpose_b ? s.k : s.n, s.ldb),
         c_(s.output, s.m, s.n, s.ldc),
         d_(s.output, s.m, s.n, s.ldd),
         beta_(s.has_c ? 1.0f : 0.0f),
-        scaled_(s.input == MatmulType::kFloat8E4M3),
+        scaled_(s.input == MatmulType::kFloat8E4M3 && s.parts == 1),
         alignment_(s.aligned ? kAlignment : kSliceAlignment) {
     check(cublasLtMatmulDescCreate(&descriptor_, CUBLAS_COMPUTE_32F, CUDA_R_32F),
           "cublasLtMatmulDescCreate");
     set(CUBLASLT_MATMUL_DESC_TRANSA, s.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(CUBLASLT_MATMUL_DESC_TRANSB, s.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
+    if (s.input == MatmulType::kFloat8E4M3) {
+      set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, static_cast<int8_t>(s.fast_accumulation));
+    }
+    if (s.parts > 1) {
+      TITAN_CHECK(s.transpose_a && !s.transpose_b && !s.has_c && s.k % s.parts == 0, "a matmul in ",
+                  s.parts, " parts of ", s.k, " is not one of aᵀ · b alone");
+      for (Layout* operand : {&a_, &b_}) operand->repeat(s.parts, s.k / s.parts);
+      for (Layout* result : {&c_, &d_}) result->repeat(s.parts, s.ldd * s.n);
+    }
     if (scaled_) {
       set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F);
       set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F);
-      set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, static_cast<int8_t>(s.fast_accumulation));
       set_scales(operands);  // the heuristic wants to see them
     }
   }

@@ -23,6 +23,9 @@ struct MatmulShape {
   MatmulType output = MatmulType::kBFloat16;  // of C and D
   bool has_c = false;                         // beta = 1 where true
   bool fast_accumulation = false;             // float8: partial sums stay in the tensor cores
+  // Above 1, one launch makes as many products, each over its own equal part of k: D is parts
+  // matrices of ldd x n. Operands are contiguous along k (A transposed, B not) and have no scales.
+  int64_t parts = 1;
   bool aligned = false;  // set by run(): all operands start at multiples of 256 bytes
   auto operator<=>(const MatmulShape&) const = default;
 };
@@ -32,7 +35,7 @@ struct MatmulOperands {
   const void* b = nullptr;
   const void* c = nullptr;
   void* d = nullptr;
-  const float* a_scales = nullptr;  // float8: fp32 [m] and [n], 16-byte aligned
+  const float* a_scales = nullptr;  // float8 in one part: fp32 [m] and [n], 16-byte aligned
   const float* b_scales = nullptr;
 };
 

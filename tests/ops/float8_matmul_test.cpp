@@ -60,7 +60,27 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{2048, 1024, 4096, at::kBFloat16, false, true, Accumulation::kFast},
                     Case{4096, 4096, 2048, at::kFloat, false, false, Accumulation::kFull},
                     Case{4096, 4096, 2048, at::kFloat, true, false, Accumulation::kFull},
-                    Case{16, 16, 16, at::kBFloat16, false, false, Accumulation::kFull}));
+                    Case{16, 16, 16, at::kBFloat16, false, false, Accumulation::kFull},
+                    // In 2, 4 and 3 parts of K; and long without parts.
+                    Case{1024, 1024, 16384, at::kBFloat16, false, false, Accumulation::kFull},
+                    Case{1024, 1024, 8192, at::kFloat, true, false, Accumulation::kFull},
+                    Case{208, 272, 16384, at::kFloat, false, true, Accumulation::kFull},
+                    Case{512, 304, 12288, at::kBFloat16, true, true, Accumulation::kFull},
+                    Case{512, 304, 12304, at::kBFloat16, true, true, Accumulation::kFull}));
+
+TEST(Float8MatmulInParts, AddsToItsOutputAndRepeatsItsBits) {
+  const ops::Device device = ops::Device::preferred();
+  if (!device.is_cuda()) GTEST_SKIP() << "no CUDA device";
+  at::manual_seed(5);
+  const auto options = device.options(at::kBFloat16);
+  const Float8Tensor a = reference::quantize_rows(at::randn({512, 16384}, options));
+  const Float8Tensor b = reference::quantize_rows(at::randn({512, 16384}, options));
+  at::Tensor once = at::empty({512, 512}, device.options(at::kFloat));
+  matmul_out(device, a, b, once, {}, Accumulation::kFull);
+  at::Tensor twice = once.clone();
+  matmul_out(device, a, b, twice, twice, Accumulation::kFull);
+  EXPECT_TRUE(at::equal(twice, 2 * once));
+}
 
 TEST(Float8MatmulCpu, EmulationIsTheProductOfTheDequantizedValues) {
   const ops::Device device = ops::Device::cpu();

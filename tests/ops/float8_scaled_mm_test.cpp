@@ -109,14 +109,16 @@ TEST_P(Float8ScaledMm, NanAndInfinityGoWhereTheEmulatedOnesGo) {
   EXPECT_EQ(found.isnan().sum().item<int64_t>(), 2 * s.n + s.m - 2);
 }
 
-INSTANTIATE_TEST_SUITE_P(, Float8ScaledMm,
-                         testing::Values(Shape{"Forward", 2048, 1024, 4096, Accumulation::kFast},
-                                         Shape{"ForwardOfAnOddBatch", 99, 256, 768,
-                                               Accumulation::kFast},
-                                         Shape{"Dgrad", 2048, 4096, 1024, Accumulation::kFull},
-                                         Shape{"Wgrad", 1024, 4096, 2048, Accumulation::kFull},
-                                         Shape{"Smallest", 16, 16, 16, Accumulation::kFull}),
-                         testing::PrintToStringParamName());
+INSTANTIATE_TEST_SUITE_P(
+    , Float8ScaledMm,
+    testing::Values(Shape{"Forward", 2048, 1024, 4096, Accumulation::kFast},
+                    Shape{"ForwardOfAnOddBatch", 99, 256, 768, Accumulation::kFast},
+                    Shape{"Dgrad", 2048, 4096, 1024, Accumulation::kFull},
+                    Shape{"Wgrad", 1024, 4096, 2048, Accumulation::kFull},
+                    Shape{"WgradInTwoParts", 1024, 1024, 8192, Accumulation::kFull},
+                    Shape{"WgradInFourParts", 256, 528, 16384, Accumulation::kFull},
+                    Shape{"Smallest", 16, 16, 16, Accumulation::kFull}),
+    testing::PrintToStringParamName());
 
 }  // namespace
 }  // namespace titan::float8
