@@ -4,10 +4,6 @@
 
 #include "lib/base/error.hpp"
 
-#if TITAN_CUDA
-#include <cuda_runtime_api.h>
-#endif
-
 namespace titan {
 namespace {
 
@@ -17,18 +13,8 @@ bool writes(const Mesh& mesh, const Parameter& parameter) {
   return mesh.tp.rank() == 0 || parameter.split_by_tensor_parallel();
 }
 
-#if TITAN_CUDA
-// Exactly as large as asked for: ATen's pinned allocator would round gigabytes up to powers of two.
-at::Tensor pinned_like(const at::Tensor& tensor) {
-  void* memory = nullptr;
-  const cudaError_t status = cudaHostAlloc(&memory, tensor.nbytes(), cudaHostAllocDefault);
-  TITAN_CHECK(status == cudaSuccess, "cannot pin ", tensor.nbytes(), " bytes of host memory (",
-              cudaGetErrorString(status), "); use checkpoint.async_mode = \"async\"");
-  return at::from_blob(
-      memory, tensor.sizes(), [](void* pointer) { cudaFreeHost(pointer); },
-      at::TensorOptions().dtype(tensor.scalar_type()));
-}
-#endif
+// What a tensor takes of the pinned memory: what follows it begins at a cache line.
+size_t pinned_bytes_of(const at::Tensor& tensor) { return (tensor.nbytes() + 63) / 64 * 64; }
 
 // Calls `use` with every shard that this rank writes, and the ending of its slices' names.
 template <class Use>
@@ -44,45 +30,56 @@ void for_each_shard(Sharder& sharder, bool with_moments, Use use) {
 
 }  // namespace
 
-at::Tensor& HostCopies::pinned(const at::Tensor& tensor, size_t slot) {
-  if (slot == tensors_.size()) tensors_.emplace_back();
-  at::Tensor& host = tensors_[slot];
-#if TITAN_CUDA
-  const bool fits = host.defined() && host.sizes() == tensor.sizes() &&
-                    host.scalar_type() == tensor.scalar_type();
-  if (!fits) host = pinned_like(tensor);
-#endif
-  return host;
-}
-
-void HostCopies::reserve_pinned(Sharder& sharder) {
-  size_t slot = 0;
+size_t HostCopies::pinned_bytes(Sharder& sharder) {
+  size_t bytes = 0;
   for_each_shard(sharder, /*with_moments=*/true,
                  [&](const Parameter&, const at::Tensor& shard, const char*) {
-                   if (shard.is_cuda()) pinned(shard, slot++);
+                   bytes += pinned_bytes_of(shard);
                  });
+  return bytes;
 }
 
-at::Tensor HostCopies::host_copy(Kind kind, const at::Tensor& tensor, size_t slot) {
-  if (kind == Kind::kPinned && tensor.is_cuda()) {
-    return pinned(tensor, slot).copy_(tensor, /*non_blocking=*/true);
+void HostCopies::reserve_pinned(Sharder& sharder, size_t threads) {
+  pinned_ = std::make_unique<PinnedMemory>(pinned_bytes(sharder), threads);
+}
+
+void HostCopies::lock_pinned_sync() {
+  TITAN_CHECK(pinned_, "no pinned memory was reserved");
+  if (on_cuda_) {
+    pinned_->lock_sync();
+  } else {
+    pinned_->fill_sync();
   }
-  if (slot == tensors_.size()) tensors_.emplace_back();
-  tensors_[slot] = kind == Kind::kInPlace && tensor.is_cpu()
-                       ? tensor
-                       : tensor.to(at::kCPU, /*non_blocking=*/false, /*copy=*/true);
-  return tensors_[slot];
+}
+
+at::Tensor HostCopies::pinned_copy(const at::Tensor& tensor) {
+  const size_t begin = pinned_used_;
+  pinned_used_ += pinned_bytes_of(tensor);
+  TITAN_CHECK(pinned_used_ <= pinned_->size(), "the pinned memory of ", pinned_->size(),
+              " bytes was reserved for less than what is saved");
+  return at::from_blob(pinned_->data() + begin, tensor.sizes(),
+                       at::TensorOptions().dtype(tensor.scalar_type()))
+      .copy_(tensor, /*non_blocking=*/true);
+}
+
+at::Tensor HostCopies::host_copy(Kind kind, const at::Tensor& tensor) {
+  if (kind == Kind::kPinned) return pinned_copy(tensor);
+  tensors_.push_back(kind == Kind::kInPlace && tensor.is_cpu()
+                         ? tensor
+                         : tensor.to(at::kCPU, /*non_blocking=*/false, /*copy=*/true));
+  return tensors_.back();
 }
 
 void HostCopies::take(Kind kind, Sharder& sharder, bool with_moments) {
   model_.clear();
   moments_.clear();
+  tensors_.clear();
+  pinned_used_ = 0;
   auto copy_all = [&] {
-    size_t slot = 0;
     for_each_shard(
         sharder, with_moments,
         [&](const Parameter& parameter, const at::Tensor& shard, const std::string& suffix) {
-          const at::Tensor host = host_copy(kind, shard, slot++);
+          const at::Tensor host = host_copy(kind, shard);
           std::vector<TensorSlice>& slices = suffix.empty() ? model_ : moments_;
           for (const ShardPiece& piece : parameter.pieces()) {
             const ParameterMember& member = parameter.members[piece.member];
@@ -99,6 +96,7 @@ void HostCopies::take(Kind kind, Sharder& sharder, bool with_moments) {
   };
   copied_ = {};
   if (kind == Kind::kPinned) {
+    lock_pinned_sync();
     copied_ = stream_.run(copy_all);
   } else {
     copy_all();

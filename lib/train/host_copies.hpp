@@ -6,12 +6,14 @@
 //              next forward and backward run meanwhile, and only the next update has to wait
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "lib/checkpoint/tensor_slice.hpp"
 #include "lib/ops/device.hpp"
 #include "lib/ops/side_stream.hpp"
 #include "lib/parallel/sharder.hpp"
+#include "lib/train/pinned_memory.hpp"
 
 namespace titan {
 
@@ -19,15 +21,20 @@ class HostCopies {
  public:
   enum class Kind { kInPlace, kCopied, kPinned };
 
-  explicit HostCopies(const ops::Device& device) : stream_(device) {}
+  explicit HostCopies(const ops::Device& device) : on_cuda_(device.is_cuda()), stream_(device) {}
 
-  // Makes the page-locked memory of kPinned now, which takes seconds: before training rather than
-  // at its first save.
-  void reserve_pinned(Sharder& sharder);
+  // What pinned copies of this rank's state take.
+  static size_t pinned_bytes(Sharder& sharder);
+  // Begins to take that memory, with this many threads in the background.
+  void reserve_pinned(Sharder& sharder, size_t threads);
+  // Ends it, which holds kernel launches up; the second call and those after it do nothing. On the
+  // CPU the memory is an ordinary one. Throws InputError when it cannot be locked.
+  void lock_pinned_sync();
+  bool has_pinned() const { return pinned_ != nullptr; }
 
   // Slices of every member that this rank is to write, and of its moments where asked: what several
   // ranks hold alike (along dp_replicate; norms along tp) the first of them writes. They stay valid
-  // until the next take(). kPinned is kCopied on the CPU.
+  // until the next take(). kPinned needs reserve_pinned().
   void take(Kind kind, Sharder& sharder, bool with_moments);
   const std::vector<TensorSlice>& model() const { return model_; }
   const std::vector<TensorSlice>& moments() const { return moments_; }
@@ -38,13 +45,16 @@ class HostCopies {
   void order_before_update() const { copied_.wait(); }
 
  private:
-  // The memory of a slot, page-locked and like this CUDA tensor.
-  at::Tensor& pinned(const at::Tensor& tensor, size_t slot);
-  at::Tensor host_copy(Kind kind, const at::Tensor& tensor, size_t slot);
+  at::Tensor host_copy(Kind kind, const at::Tensor& tensor);
+  at::Tensor pinned_copy(const at::Tensor& tensor);
 
+  bool on_cuda_;
   ops::SideStream stream_;
   ops::SideStream::Mark copied_;
-  std::vector<at::Tensor> tensors_;  // what the slices point into, by slot; pinned ones are reused
+  // What the slices point into.
+  std::vector<at::Tensor> tensors_;
+  std::unique_ptr<PinnedMemory> pinned_;
+  size_t pinned_used_ = 0;  // bytes, by the copies of this take()
   std::vector<TensorSlice> model_, moments_;
 };
 

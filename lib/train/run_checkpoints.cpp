@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <exception>
 #include <thread>
 
@@ -13,6 +14,7 @@
 #include "lib/checkpoint/model_description.hpp"
 #include "lib/config/dump.hpp"
 #include "lib/parallel/agree.hpp"
+#include "lib/parallel/host_memory.hpp"
 #include "lib/train/data_state.hpp"
 #include "lib/train/describe_model.hpp"
 
@@ -97,9 +99,34 @@ RunCheckpoints::RunCheckpoints(const JobConfig& job, const DecoderConfig& model,
                            .keep_latest_k = static_cast<int>(options.keep_latest_k),
                            .load_only = options.load_only},
       FileSystem::posix(), world.host_group("saving", kSlowestRank));
-  if (!options.load_only && copy_kind(/*in_background=*/true) == HostCopies::Kind::kPinned) {
-    copies_->reserve_pinned(sharder_);
+  if (!options.load_only && options.async_mode == config::AsyncMode::kAsyncWithPinnedMem) {
+    reserve_pinned_memory();
   }
+}
+
+void RunCheckpoints::reserve_pinned_memory() {
+  // More threads are no faster, and the ranks of a host share its cores.
+  constexpr int64_t kMostThreads = 8;
+  const int64_t ranks =
+      require_host_memory(*group_, static_cast<int64_t>(HostCopies::pinned_bytes(sharder_)),
+                          HostMemory::here(), "checkpoint.async_mode = \"async_with_pinned_mem\"");
+  const int64_t cores = std::thread::hardware_concurrency();
+  copies_->reserve_pinned(sharder_, std::clamp<int64_t>(cores / ranks, 1, kMostThreads));
+}
+
+void RunCheckpoints::lock_pinned_memory_sync() {
+  if (!copies_->has_pinned()) return;
+  const auto begin = std::chrono::steady_clock::now();
+  on_all_ranks(*group_, [&] {
+    copies_->lock_pinned_sync();
+    return std::string();
+  });
+  const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begin;
+  char text[100];
+  std::snprintf(text, sizeof text, "Host memory for checkpoints is ready: %.2f GiB, waited %.2f s",
+                static_cast<double>(HostCopies::pinned_bytes(sharder_)) / (1ll << 30),
+                waited.count());
+  log::info(text);
 }
 
 void RunCheckpoints::warn(const std::string& message) const {
@@ -258,10 +285,8 @@ bool RunCheckpoints::due(Reason reason, int64_t step) const {
 }
 
 HostCopies::Kind RunCheckpoints::copy_kind(bool in_background) const {
-  if (!in_background) return HostCopies::Kind::kInPlace;
-  return job_.checkpoint.async_mode == config::AsyncMode::kAsyncWithPinnedMem
-             ? HostCopies::Kind::kPinned
-             : HostCopies::Kind::kCopied;
+  if (copies_->has_pinned()) return HostCopies::Kind::kPinned;
+  return in_background ? HostCopies::Kind::kCopied : HostCopies::Kind::kInPlace;
 }
 
 void RunCheckpoints::order_before_update() const { copies_->order_before_update(); }

@@ -31,7 +31,9 @@ struct ResumeState {
 
 class RunCheckpoints {
  public:
-  // References outlive the object. Does nothing at all when checkpoint.enable is off.
+  // References outlive the object. Does nothing at all when checkpoint.enable is off. Throws
+  // InputError when a host lacks the memory of async_with_pinned_mem, which else is made in the
+  // background from here on.
   RunCheckpoints(const JobConfig& job, const DecoderConfig& model, Sharder& sharder,
                  Optimizer& optimizer, const ops::Device& device, World& world);
   // Waits for a save in flight; after an exception among many ranks, of which one may never answer,
@@ -41,6 +43,10 @@ class RunCheckpoints {
   // Loads what the job asks for: its own newest (or load_step) checkpoint, else initial_load_path.
   // Nothing when it starts fresh. Throws InputError.
   std::optional<ResumeState> load();
+
+  // Waits for the memory of async_with_pinned_mem and locks it. After the first step, so that it
+  // neither delays that nor disturbs the matmul plans that are timed in it. Throws InputError.
+  void lock_pinned_memory_sync();
 
   enum class Reason {
     kPeriodic,  // saves when the interval says so
@@ -61,6 +67,7 @@ class RunCheckpoints {
   void finish_sync();
 
  private:
+  void reserve_pinned_memory();
   HostCopies::Kind copy_kind(bool in_background) const;
   void load_parameters(const TensorSource& model, const TensorSource* optimizer);
   void load_hugging_face(const std::string& path);

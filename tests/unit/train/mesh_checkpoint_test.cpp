@@ -197,6 +197,21 @@ TEST(CheckpointOfMesh, InBf16IsLoadedByOthers) {
   }
 }
 
+// The ranks of a second replica write nothing and have no such memory.
+TEST(CheckpointOfMesh, IsTheSameFromMemoryThatIsKept) {
+  for (const MeshShape& shape : {MeshShape{1, 3, 1}, MeshShape{2, 1, 2}}) {
+    TemporaryFolder folder;
+    JobConfig job = job_in(folder.path());
+    job.checkpoint.async_mode = config::AsyncMode::kAsyncWithPinnedMem;
+    const WholeState saved = train_and_save(shape, job);
+    job.checkpoint.load_only = true;
+    const WholeState loaded = load({1, 1, 1}, job, shape.data_ranks(), /*train_on=*/false);
+    expect_equal(loaded.masters, saved.masters);
+    expect_equal(loaded.exp_avg, saved.exp_avg);
+    expect_equal(loaded.exp_avg_sq, saved.exp_avg_sq);
+  }
+}
+
 TEST(CheckpointOfMesh, ReplicasAreWrittenOnce) {
   TemporaryFolder folder;
   train_and_save({2, 1, 2}, job_in(folder.path()));
