@@ -81,6 +81,7 @@ std::unique_ptr<PeerMemory> PeerMemory::open(const Group& group, const ops::Devi
   memory->mapped_.resize(static_cast<size_t>(group.size()));
   std::byte*& own = memory->mapped_[static_cast<size_t>(memory->rank_)];
 
+  memory->bytes_ = bytes;
   const auto all_bytes = static_cast<size_t>(memory->counter_bytes_ + bytes);
   TITAN_CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&own), all_bytes));
   TITAN_CUDA_CHECK(cudaMemset(own, 0, all_bytes));
@@ -96,10 +97,11 @@ std::unique_ptr<PeerMemory> PeerMemory::open(const Group& group, const ops::Devi
   const std::vector<Invitation> all = exchange(group, device, mine);
   for (size_t rank = 0; rank < all.size() && status == cudaSuccess; ++rank) {
     if (static_cast<int64_t>(rank) == memory->rank_) continue;
+    void* mapped = nullptr;
     status = all[rank].host != mine.host
                  ? cudaErrorInvalidDevice
-                 : cudaIpcOpenMemHandle(reinterpret_cast<void**>(&memory->mapped_[rank]),
-                                        all[rank].memory, cudaIpcMemLazyEnablePeerAccess);
+                 : cudaIpcOpenMemHandle(&mapped, all[rank].memory, cudaIpcMemLazyEnablePeerAccess);
+    if (status == cudaSuccess) memory->mapped_[rank] = static_cast<std::byte*>(mapped);
   }
   cudaGetLastError();  // an answer, not an error to be found by a later check
   at::Tensor failed = at::full({}, status == cudaSuccess ? 0 : 1, device.options(at::kInt));
@@ -107,6 +109,14 @@ std::unique_ptr<PeerMemory> PeerMemory::open(const Group& group, const ops::Devi
   if (failed.item<int>() != 0) {
     why_not = concat("the ranks' GPUs are not all on one host, or cannot map each other's memory",
                      status == cudaSuccess ? "" : concat(" (", cudaGetErrorString(status), ")"));
+    for (std::byte* mapped : memory->mapped_) {
+      if (mapped != nullptr && mapped != own) cudaIpcCloseMemHandle(mapped);
+    }
+    group.all_reduce_(failed);  // freed when nobody maps it any more
+    (void)failed.item<int>();
+    cudaFree(own);
+    cudaFree(memory->counts_);
+    allocated_ -= static_cast<int64_t>(all_bytes + 4 * kCounts);
     return nullptr;
   }
   return memory;

@@ -20,12 +20,14 @@ class PeerMemory {
  public:
   // Collective over the group: `bytes` and so many counters, all 0, on every rank. Null, on all
   // ranks alike, where a GPU cannot map another's memory; `why_not` then says why. The memory stays
-  // until the process ends, since other ranks may still be reading it.
+  // until the process ends, since other ranks may still be reading it. Throws Error where there is
+  // not so much.
   static std::unique_ptr<PeerMemory> open(const Group& group, const ops::Device& device,
                                           int64_t bytes, int64_t counters, std::string& why_not);
 
   int64_t rank() const { return rank_; }
   int64_t size() const { return static_cast<int64_t>(mapped_.size()); }
+  int64_t bytes() const { return bytes_; }
   // The rank's memory, as mapped here.
   std::byte* of(int64_t rank) const;
 
@@ -43,6 +45,7 @@ class PeerMemory {
   PeerMemory() = default;
 
   int64_t rank_ = 0;
+  int64_t bytes_ = 0;
   int64_t counter_bytes_ = 0;       // before the memory
   std::vector<std::byte*> mapped_;  // by rank: counters, then memory
   uint32_t* counts_ = nullptr;      // 0, 1, 2, ...: what is copied into a counter

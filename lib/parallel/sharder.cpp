@@ -15,6 +15,20 @@ std::vector<int64_t> with_rows(std::vector<int64_t> shape, int64_t rows) {
   return shape;
 }
 
+// This rank's rows of every parameter, with those that make all shards equal.
+std::vector<int64_t> padded_shape(const Parameter& parameter) {
+  return with_rows(parameter.shape, parameter.shard.chunk);
+}
+
+std::vector<Unit> cut(std::vector<Unit> units, const Mesh& mesh) {
+  for (Unit& unit : units) {
+    for (Parameter& parameter : unit.parameters) {
+      parameter.shard = shard_rows(parameter.shape[0], mesh.shape.dp_shard, mesh.dp_shard.rank());
+    }
+  }
+  return units;
+}
+
 }  // namespace
 
 at::ScalarType gradient_dtype(const SharderConfig& config, const MeshShape& mesh, const Unit& unit,
@@ -27,10 +41,11 @@ at::ScalarType gradient_dtype(const SharderConfig& config, const MeshShape& mesh
 
 Sharder::Sharder(std::vector<Unit> units, const SharderConfig& config, const ops::Device& device,
                  Mesh mesh)
-    : units_(std::move(units)),
+    : units_(cut(std::move(units), mesh)),
       config_(config),
       mesh_(std::move(mesh)),
       device_(device.torch()),
+      memory_(mesh_.dp_shard, device, bytes_to_gather()),
       stream_(device) {
   for (Unit& unit : units_) {
     padded_compute_.emplace_back();
@@ -44,20 +59,27 @@ Sharder::Sharder(std::vector<Unit> units, const SharderConfig& config, const ops
   }
 }
 
+int64_t Sharder::bytes_to_gather() const {
+  int64_t bytes = 0;
+  for (const Unit& unit : units_) {
+    for (const Parameter& parameter : unit.parameters) {
+      bytes += ShardMemory::padded_bytes(padded_shape(parameter), config_.compute_dtype);
+    }
+  }
+  return bytes;
+}
+
 void Sharder::allocate(Parameter& parameter, at::Tensor& padded_compute) {
-  parameter.shard = shard_rows(parameter.shape[0], mesh_.shape.dp_shard, mesh_.dp_shard.rank());
   const int64_t rows = parameter.shard.count;
-  const auto options = at::TensorOptions().device(device_);
-  const std::vector<int64_t> padded = with_rows(parameter.shape, parameter.shard.chunk);
   if (config_.compute_dtype == config_.parameter_dtype) {
-    padded_compute = at::zeros(padded, options.dtype(config_.parameter_dtype));
+    padded_compute = memory_.zeros(padded_shape(parameter), config_.parameter_dtype);
     parameter.master = parameter.compute = padded_compute.narrow(0, 0, rows);
     return;
   }
-  parameter.master =
-      at::empty(with_rows(parameter.shape, rows), options.dtype(config_.parameter_dtype));
+  parameter.master = at::empty(with_rows(parameter.shape, rows),
+                               at::TensorOptions().device(device_).dtype(config_.parameter_dtype));
   if (sharded() || !parameter.only_float8()) {
-    padded_compute = at::zeros(padded, options.dtype(config_.compute_dtype));
+    padded_compute = memory_.zeros(padded_shape(parameter), config_.compute_dtype);
     parameter.compute = padded_compute.narrow(0, 0, rows);
   }
 }
@@ -94,6 +116,7 @@ void Sharder::refresh_compute() {
       parameter->compute.copy_(parameter->master);
     }
   }
+  memory_.written();
   mark_copies_stale();
 }
 
@@ -110,7 +133,7 @@ void Sharder::start_gather(size_t unit) {
     state.weights[i].compute = whole.narrow(0, 0, state.weights[i].shape[0]);
     transfers.push_back({whole, shard});
   }
-  state.arrived = stream_.run([&] { mesh_.dp_shard.all_gather(transfers); });
+  state.arrived = stream_.run([&] { memory_.all_gather(transfers); });
   state.gathered = true;
 }
 
@@ -251,6 +274,8 @@ void Sharder::start_reduce(size_t index, bool last_micro_batch) {
 }
 
 void Sharder::finish_reduce(bool last_micro_batch) {
+  // Afterwards the optimizer may write what others gather: on every rank the last gather of a step
+  // comes before its last reduction on one stream, and this rank's ends after all have begun.
   reduced_.wait();
   in_reduction_.clear();
   if (!last_micro_batch || mesh_.shape.tp == 1) return;
@@ -277,6 +302,7 @@ at::Tensor Sharder::rounding_target(const Parameter& parameter) const {
 void Sharder::parameters_updated() {
   // fp32 copies of bf16 masters are widened, not rounded: the optimizer leaves them as they were.
   if (config_.compute_dtype != at::kBFloat16) return refresh_compute();
+  memory_.written();
   mark_copies_stale();
   if (sharded()) return;  // copies are made of what is gathered
   for (size_t unit = 0; unit < units_.size(); ++unit) {

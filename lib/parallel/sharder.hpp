@@ -16,6 +16,7 @@
 #include "lib/ops/side_stream.hpp"
 #include "lib/parallel/mesh.hpp"
 #include "lib/parallel/parameter.hpp"
+#include "lib/parallel/shard_memory.hpp"
 
 namespace titan {
 
@@ -132,6 +133,7 @@ class Sharder {
 
   bool sharded() const { return mesh_.shape.dp_shard > 1; }
   bool reduces() const { return mesh_.shape.data_ranks() > 1; }
+  int64_t bytes_to_gather() const;
   void allocate(Parameter& parameter, at::Tensor& padded_compute);
   // Makes float8 copies of a unit's parameters: from their rounding targets if written, else from
   // the gathered weights, else from the masters.
@@ -144,6 +146,7 @@ class Sharder {
   SharderConfig config_;
   Mesh mesh_;
   at::Device device_;
+  ShardMemory memory_;  // of padded_compute_
   ops::SideStream stream_;
   ops::SideStream::Mark reduced_;
   std::vector<Transfer> in_reduction_;  // alive until the current stream has waited for reduced_
