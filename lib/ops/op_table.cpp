@@ -10,6 +10,7 @@ void cross_entropy_rows(std::vector<Op>& table);
 void cross_entropy_shard_rows(std::vector<Op>& table);
 void embedding_rows(std::vector<Op>& table);
 void optimizer_rows(std::vector<Op>& table);
+void sum_of_ranks_rows(std::vector<Op>& table);
 
 const std::vector<Op>& op_table() {
   static const std::vector<Op> table = [] {
@@ -21,6 +22,7 @@ const std::vector<Op>& op_table() {
     cross_entropy_shard_rows(rows);
     embedding_rows(rows);
     optimizer_rows(rows);
+    sum_of_ranks_rows(rows);
     return rows;
   }();
   return table;

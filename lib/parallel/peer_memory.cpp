@@ -81,7 +81,6 @@ std::unique_ptr<PeerMemory> PeerMemory::open(const Group& group, const ops::Devi
   memory->mapped_.resize(static_cast<size_t>(group.size()));
   std::byte*& own = memory->mapped_[static_cast<size_t>(memory->rank_)];
 
-  memory->bytes_ = bytes;
   const auto all_bytes = static_cast<size_t>(memory->counter_bytes_ + bytes);
   TITAN_CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&own), all_bytes));
   TITAN_CUDA_CHECK(cudaMemset(own, 0, all_bytes));

@@ -27,7 +27,6 @@ class PeerMemory {
 
   int64_t rank() const { return rank_; }
   int64_t size() const { return static_cast<int64_t>(mapped_.size()); }
-  int64_t bytes() const { return bytes_; }
   // The rank's memory, as mapped here.
   std::byte* of(int64_t rank) const;
 
@@ -45,7 +44,6 @@ class PeerMemory {
   PeerMemory() = default;
 
   int64_t rank_ = 0;
-  int64_t bytes_ = 0;
   int64_t counter_bytes_ = 0;       // before the memory
   std::vector<std::byte*> mapped_;  // by rank: counters, then memory
   uint32_t* counts_ = nullptr;      // 0, 1, 2, ...: what is copied into a counter

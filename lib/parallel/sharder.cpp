@@ -20,6 +20,8 @@ std::vector<int64_t> padded_shape(const Parameter& parameter) {
   return with_rows(parameter.shape, parameter.shard.chunk);
 }
 
+bool is_block(const Unit& unit) { return unit.name.starts_with("layers."); }
+
 std::vector<Unit> cut(std::vector<Unit> units, const Mesh& mesh) {
   for (Unit& unit : units) {
     for (Parameter& parameter : unit.parameters) {
@@ -34,9 +36,31 @@ std::vector<Unit> cut(std::vector<Unit> units, const Mesh& mesh) {
 at::ScalarType gradient_dtype(const SharderConfig& config, const MeshShape& mesh, const Unit& unit,
                               const Parameter& parameter) {
   if (config.compute_dtype == at::kDouble) return at::kDouble;
-  if (mesh.data_ranks() > 1) return at::kFloat;
-  const bool block_matrix = unit.name.starts_with("layers.") && parameter.shape.size() == 2;
-  return block_matrix && config.micro_batches == 1 ? config.compute_dtype : at::kFloat;
+  const bool own_place = mesh.dp_shard > 1 || (mesh.data_ranks() == 1 && config.micro_batches == 1);
+  return is_block(unit) && parameter.shape.size() == 2 && own_place ? config.compute_dtype
+                                                                    : at::kFloat;
+}
+
+at::ScalarType summed_gradient_dtype(const SharderConfig& config, const MeshShape& mesh,
+                                     const Unit& unit, const Parameter& parameter) {
+  const at::ScalarType written = gradient_dtype(config, mesh, unit, parameter);
+  return mesh.dp_shard > 1 && written != at::kDouble ? at::kFloat : written;
+}
+
+int64_t gradient_inbox_bytes(const std::vector<Unit>& units, const SharderConfig& config,
+                             const MeshShape& mesh) {
+  int64_t most = 1 << 20;  // of a model without blocks
+  for (const Unit& unit : units) {
+    if (!is_block(unit)) continue;
+    int64_t bytes = 0;
+    for (const Parameter& parameter : unit.parameters) {
+      const int64_t rows = shard_rows(parameter.shape[0], mesh.dp_shard, 0).chunk;
+      bytes += ShardExchange::padded_bytes(with_rows(parameter.shape, rows),
+                                           gradient_dtype(config, mesh, unit, parameter));
+    }
+    most = std::max(most, bytes);
+  }
+  return most;
 }
 
 Sharder::Sharder(std::vector<Unit> units, const SharderConfig& config, const ops::Device& device,
@@ -45,7 +69,8 @@ Sharder::Sharder(std::vector<Unit> units, const SharderConfig& config, const ops
       config_(config),
       mesh_(std::move(mesh)),
       device_(device.torch()),
-      memory_(mesh_.dp_shard, device, bytes_to_gather()),
+      exchange_(mesh_.dp_shard, device, shard_bytes(),
+                gradient_inbox_bytes(units_, config_, mesh_.shape)),
       stream_(device) {
   for (Unit& unit : units_) {
     padded_compute_.emplace_back();
@@ -59,11 +84,11 @@ Sharder::Sharder(std::vector<Unit> units, const SharderConfig& config, const ops
   }
 }
 
-int64_t Sharder::bytes_to_gather() const {
+int64_t Sharder::shard_bytes() const {
   int64_t bytes = 0;
   for (const Unit& unit : units_) {
     for (const Parameter& parameter : unit.parameters) {
-      bytes += ShardMemory::padded_bytes(padded_shape(parameter), config_.compute_dtype);
+      bytes += ShardExchange::padded_bytes(padded_shape(parameter), config_.compute_dtype);
     }
   }
   return bytes;
@@ -72,14 +97,14 @@ int64_t Sharder::bytes_to_gather() const {
 void Sharder::allocate(Parameter& parameter, at::Tensor& padded_compute) {
   const int64_t rows = parameter.shard.count;
   if (config_.compute_dtype == config_.parameter_dtype) {
-    padded_compute = memory_.zeros(padded_shape(parameter), config_.parameter_dtype);
+    padded_compute = exchange_.zeros(padded_shape(parameter), config_.parameter_dtype);
     parameter.master = parameter.compute = padded_compute.narrow(0, 0, rows);
     return;
   }
   parameter.master = at::empty(with_rows(parameter.shape, rows),
                                at::TensorOptions().device(device_).dtype(config_.parameter_dtype));
   if (sharded() || !parameter.only_float8()) {
-    padded_compute = memory_.zeros(padded_shape(parameter), config_.compute_dtype);
+    padded_compute = exchange_.zeros(padded_shape(parameter), config_.compute_dtype);
     parameter.compute = padded_compute.narrow(0, 0, rows);
   }
 }
@@ -103,6 +128,12 @@ void Sharder::initialise(uint64_t seed) {
   refresh_compute();
 }
 
+std::string Sharder::describe_exchange() const {
+  if (!sharded()) return {};
+  return exchange_.copies() ? "shards travel by the GPUs' copy engines"
+                            : concat("shards travel by the process group: ", exchange_.why_not());
+}
+
 void Sharder::allocate_moments() {
   for (Parameter* parameter : parameters()) {
     parameter->exp_avg = at::zeros_like(parameter->master, config_.moment_dtype());
@@ -116,7 +147,7 @@ void Sharder::refresh_compute() {
       parameter->compute.copy_(parameter->master);
     }
   }
-  memory_.written();
+  exchange_.written();
   mark_copies_stale();
 }
 
@@ -133,7 +164,7 @@ void Sharder::start_gather(size_t unit) {
     state.weights[i].compute = whole.narrow(0, 0, state.weights[i].shape[0]);
     transfers.push_back({whole, shard});
   }
-  state.arrived = stream_.run([&] { memory_.all_gather(transfers); });
+  state.arrived = stream_.run([&] { exchange_.all_gather(transfers); });
   state.gathered = true;
 }
 
@@ -244,27 +275,35 @@ Gradients Sharder::shard_gradients(size_t index) {
 
 void Sharder::start_reduce(size_t index, bool last_micro_batch) {
   if (!reduces()) return;
-  std::vector<at::Tensor> whole = std::exchange(states_[index].gradients, {});
+  UnitState& state = states_[index];
+  std::vector<at::Tensor> whole = std::exchange(state.gradients, {});
   std::vector<Parameter>& parameters = units_[index].parameters;
+  const bool accumulate = !state.sums.empty();
   std::vector<Transfer> transfers;
-  std::vector<bool> first;  // micro-batch of the step
   for (size_t i = 0; i < whole.size(); ++i) {
     Parameter& parameter = parameters[i];
-    at::Tensor sum =
-        at::empty(with_rows(parameter.shape, parameter.shard.chunk), whole[i].options());
-    transfers.push_back({sum, whole[i]});
-    first.push_back(!parameter.gradient.defined());
-    if (first.back()) parameter.gradient = sum.narrow(0, 0, parameter.shard.count);
+    if (!accumulate) {
+      const at::ScalarType dtype =
+          summed_gradient_dtype(config_, mesh_.shape, units_[index], parameter);
+      state.sums.push_back(at::empty(padded_shape(parameter), whole[i].options().dtype(dtype)));
+      parameter.gradient = state.sums[i].narrow(0, 0, parameter.shard.count);
+    }
+    transfers.push_back({state.sums[i], std::move(whole[i])});
   }
   // One unit at a time is on its way; the one before had all of this one's backward for it.
   reduced_.wait();
+  in_reduction_.clear();
+  if (!exchange_.copies()) {  // what is sent has the dtype of the sum, which has a place of its own
+    for (Transfer& transfer : transfers) {
+      transfer.in = transfer.in.to(transfer.out.scalar_type());
+      if (accumulate) transfer.out = at::empty_like(transfer.out);
+    }
+  }
   in_reduction_ = std::move(transfers);
   reduced_ = stream_.run([&] {
-    mesh_.dp_shard.reduce_scatter(in_reduction_);
+    exchange_.reduce_scatter(in_reduction_, accumulate && exchange_.copies());
     for (size_t i = 0; i < in_reduction_.size(); ++i) {
-      if (first[i]) continue;
-      Parameter& parameter = parameters[i];
-      parameter.gradient.add_(in_reduction_[i].out.narrow(0, 0, parameter.shard.count));
+      if (!in_reduction_[i].out.is_same(state.sums[i])) state.sums[i].add_(in_reduction_[i].out);
     }
     if (!last_micro_batch) return;
     std::vector<at::Tensor> gradients;
@@ -302,7 +341,7 @@ at::Tensor Sharder::rounding_target(const Parameter& parameter) const {
 void Sharder::parameters_updated() {
   // fp32 copies of bf16 masters are widened, not rounded: the optimizer leaves them as they were.
   if (config_.compute_dtype != at::kBFloat16) return refresh_compute();
-  memory_.written();
+  exchange_.written();
   mark_copies_stale();
   if (sharded()) return;  // copies are made of what is gathered
   for (size_t unit = 0; unit < units_.size(); ++unit) {
@@ -316,6 +355,7 @@ void Sharder::parameters_updated() {
 
 void Sharder::release_gradients() {
   for (Parameter* parameter : parameters()) parameter->gradient.reset();
+  for (UnitState& state : states_) state.sums.clear();
 }
 
 }  // namespace titan

@@ -9,6 +9,7 @@
 // training thread; they enqueue and do not wait.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "lib/float8/float8_tensor.hpp"
@@ -16,7 +17,7 @@
 #include "lib/ops/side_stream.hpp"
 #include "lib/parallel/mesh.hpp"
 #include "lib/parallel/parameter.hpp"
-#include "lib/parallel/shard_memory.hpp"
+#include "lib/parallel/shard_exchange.hpp"
 
 namespace titan {
 
@@ -55,11 +56,17 @@ struct SharderConfig {
   bool reshard_after_forward = true;
 };
 
-// The dtype in which backward writes a parameter's gradient. Summed, over ranks or micro-batches,
-// it is in fp32. On one data rank with one micro-batch, the gradient of a block's matrix stays in
-// the compute dtype, which is what the matmul's rounding leaves of it anyway.
+// The dtype in which backward writes a parameter's gradient: of a block's matrix the compute dtype,
+// as upstream, where each micro-batch has a place of its own; where micro-batches add up in place,
+// and for all other parameters, fp32.
 at::ScalarType gradient_dtype(const SharderConfig& config, const MeshShape& mesh, const Unit& unit,
                               const Parameter& parameter);
+// The dtype in which the optimizer reads it: fp32, if it is the sum of several.
+at::ScalarType summed_gradient_dtype(const SharderConfig& config, const MeshShape& mesh,
+                                     const Unit& unit, const Parameter& parameter);
+// What of a unit's gradients a rank sends another along dp_shard at a time: a block's at once.
+int64_t gradient_inbox_bytes(const std::vector<Unit>& units, const SharderConfig& config,
+                             const MeshShape& mesh);
 
 // What the weights are to be used for.
 enum class Direction { kForward, kBackward };
@@ -80,6 +87,8 @@ class Sharder {
   void initialise(uint64_t seed);
   // Zeros.
   void allocate_moments();
+  // How shards travel, in words: for the log. Empty if there is one.
+  std::string describe_exchange() const;
   // After the masters were written by something other than the optimizer (a checkpoint).
   void refresh_compute();
 
@@ -129,11 +138,12 @@ class Sharder {
     ops::SideStream::Mark arrived;
     bool rows_ready = false, columns_ready = false;  // the float8 copies
     std::vector<at::Tensor> gradients;               // all rows, until they are reduced
+    std::vector<at::Tensor> sums;  // over ranks and micro-batches, with the rows of padded_compute_
   };
 
   bool sharded() const { return mesh_.shape.dp_shard > 1; }
   bool reduces() const { return mesh_.shape.data_ranks() > 1; }
-  int64_t bytes_to_gather() const;
+  int64_t shard_bytes() const;
   void allocate(Parameter& parameter, at::Tensor& padded_compute);
   // Makes float8 copies of a unit's parameters: from their rounding targets if written, else from
   // the gathered weights, else from the masters.
@@ -146,7 +156,7 @@ class Sharder {
   SharderConfig config_;
   Mesh mesh_;
   at::Device device_;
-  ShardMemory memory_;  // of padded_compute_
+  ShardExchange exchange_;  // along dp_shard; padded_compute_ is its memory
   ops::SideStream stream_;
   ops::SideStream::Mark reduced_;
   std::vector<Transfer> in_reduction_;  // alive until the current stream has waited for reduced_

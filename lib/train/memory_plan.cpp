@@ -137,6 +137,11 @@ MemoryPlan plan_memory(const DecoderConfig& model, const PlanConfig& config) {
   if (config.mesh.tp > 1 && config.async_tensor_parallel) {
     plan.workspace += 2 * config.tokens() * part.embedding.dim * config.element();
   }
+  // The inboxes of gradients: a block's rows from each other rank.
+  if (config.mesh.dp_shard > 1 && config.copy_engines) {
+    plan.workspace += ShardExchange::inboxes_bytes(
+        config.mesh.dp_shard, gradient_inbox_bytes(units, config.sharder, config.mesh));
+  }
   std::vector<BlockMemory> blocks;
   for (const BlockConfig& block : part.layers) {
     blocks.emplace_back(block, config);

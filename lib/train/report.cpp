@@ -20,6 +20,8 @@ struct Gpu {
 };
 constexpr std::array kGpus = {Gpu{"80 GB", 77ll << 30}, Gpu{"141 GB", 137ll << 30}};
 
+constexpr int64_t kGpusOfHost = 8;
+
 }  // namespace
 
 JobPlan plan_job(const JobConfig& job, const MeshShape& mesh, const MeasureGroup& measure) {
@@ -35,7 +37,8 @@ JobPlan plan_job(const JobConfig& job, const MeshShape& mesh, const MeasureGroup
                           .sharder = sharder_config(job, mesh),
                           .mesh = mesh,
                           .async_tensor_parallel = job.parallelism.enable_async_tensor_parallel,
-                          .loss_parallel = !job.parallelism.disable_loss_parallel};
+                          .loss_parallel = !job.parallelism.disable_loss_parallel,
+                          .copy_engines = mesh.dp_shard * mesh.tp <= kGpusOfHost};
   plan.memory = plan_memory(plan.model, config);
   plan.traffic = plan_traffic(plan.model, config);
   return plan;

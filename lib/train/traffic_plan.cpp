@@ -51,7 +51,7 @@ std::vector<Traffic> plan_traffic(const DecoderConfig& model, const PlanConfig& 
     if (sent > 0) traffic.push_back({axis, collective, what, sent});
   };
 
-  int64_t gathered = 0, whole_gradients = 0, gradients = 0, norm_gradients = 0;
+  int64_t gathered = 0, sent_gradients = 0, gradients = 0, norm_gradients = 0;
   const std::vector<Unit> units = declare_units(model, {.rank = 0, .size = mesh.tp});
   const bool embedding_by_rows =
       Embedding::exchanges_outputs(units[0].parameters[0].shape[0], config.tokens(), mesh.dp_shard);
@@ -64,10 +64,10 @@ std::vector<Traffic> plan_traffic(const DecoderConfig& model, const PlanConfig& 
     norm_gradients += bytes.gradients_of_unsplit;
     if (embedding_by_rows && &unit == &units[0]) continue;
     gathered += bytes.gathered * times;
-    whole_gradients += bytes.whole_gradients;
+    sent_gradients += bytes.sent_gradients();
   }
   add("dp_shard", mesh.dp_shard, "all_gather", "weights", micro_batches * gathered);
-  add("dp_shard", mesh.dp_shard, "reduce_scatter", "gradients", micro_batches * whole_gradients);
+  add("dp_shard", mesh.dp_shard, "reduce_scatter", "gradients", micro_batches * sent_gradients);
   add("dp_replicate", mesh.dp_replicate, "all_reduce", "gradients", 2 * gradients);
 
   const int64_t tokens = micro_batches * config.tokens();

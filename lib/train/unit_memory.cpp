@@ -17,10 +17,11 @@ UnitBytes unit_bytes(const Unit& unit, const PlanConfig& config) {
     const int64_t rows = parameter.shape[0], width = parameter.size() / rows;
     const int64_t shard = (rows + shards - 1) / shards * width;
     const int64_t gradient = size_of(gradient_dtype(sharder, config.mesh, unit, parameter));
+    const int64_t sum = size_of(summed_gradient_dtype(sharder, config.mesh, unit, parameter));
     bytes.masters += shard * size_of(sharder.parameter_dtype);
     bytes.moments += 2 * shard * size_of(sharder.moment_dtype());
-    bytes.gradients += shard * gradient;
-    if (!parameter.split_by_tensor_parallel()) bytes.gradients_of_unsplit += shard * gradient;
+    bytes.gradients += shard * sum;
+    if (!parameter.split_by_tensor_parallel()) bytes.gradients_of_unsplit += shard * sum;
     if (sharder.compute_dtype != sharder.parameter_dtype &&
         (shards > 1 || !parameter.only_float8())) {
       bytes.compute_copies += shard * config.element();
@@ -34,6 +35,9 @@ UnitBytes unit_bytes(const Unit& unit, const PlanConfig& config) {
     bytes.gathered += shards * shard * config.element();
     if (parameter.only_float8()) bytes.gathered_for_float8 += shards * shard * config.element();
     bytes.whole_gradients += shards * shard * gradient;
+    if (gradient == sum || config.copy_engines) continue;
+    bytes.gradients_to_widen += shards * shard * gradient;
+    bytes.widened_gradients += shards * shard * sum;
   }
   return bytes;
 }
@@ -42,6 +46,7 @@ UnitMemory::UnitMemory(const std::vector<Unit>& units, const PlanConfig& config,
                        MemoryTimeline& timeline)
     : sharded_(config.mesh.dp_shard > 1),
       reshard_(config.sharder.reshard_after_forward),
+      copy_engines_(config.copy_engines),
       timeline_(timeline) {
   for (const Unit& unit : units) {
     units_.push_back({.size = unit_bytes(unit, config),
@@ -102,14 +107,18 @@ void UnitMemory::shard_gradients(size_t index) {
 void UnitMemory::start_reduce(size_t index) {
   if (!sharded_) return;
   UnitState& unit = units_[index];
-  // The sums become the shard's gradients, or are added to those of earlier micro-batches. Where
-  // backward has written the shard's, there is nothing to sum.
-  const bool added = std::exchange(unit.has_gradients, true);
-  const int64_t sums = being_written_ > 0 ? unit.size.gradients : 0;
-  timeline_.alloc(sums);
+  // Where backward has written the shard's gradients there is nothing to sum.
+  const bool sums = being_written_ > 0;
+  const bool first = !std::exchange(unit.has_gradients, true);
+  if (first) timeline_.alloc(unit.size.gradients);
   // The reduction before this one is waited for, and its tensors are let go of.
   reduce(in_reduction_, 0);
-  in_reduction_ = std::exchange(being_written_, 0) + (added ? sums : 0);
+  if (!sums) return;
+  // The process group's sums of later micro-batches have a place of their own.
+  const int64_t own_place = first || copy_engines_ ? 0 : unit.size.gradients;
+  reduce(being_written_, being_written_ + unit.size.widened_gradients + own_place);
+  reduce(being_written_, being_written_ - unit.size.gradients_to_widen);
+  in_reduction_ = std::exchange(being_written_, 0);
 }
 
 void UnitMemory::finish_reduce() { reduce(in_reduction_, 0); }

@@ -20,8 +20,12 @@ struct UnitBytes {
   // All rows as they are gathered, with those that make the shards equal; of these the parameters
   // that are let go of once they are quantized. Nothing where one rank has all rows.
   int64_t gathered = 0, gathered_for_float8 = 0;
-  // All rows' gradients on their way to the shards; nothing where one rank has all rows.
-  int64_t whole_gradients = 0;
+  // All rows' gradients as backward writes them; nothing where one rank has all rows. Of these the
+  // ones that are sent in the sums' wider dtype, as written and as sent.
+  int64_t whole_gradients = 0, gradients_to_widen = 0, widened_gradients = 0;
+  int64_t sent_gradients() const {
+    return whole_gradients - gradients_to_widen + widened_gradients;
+  }
 };
 
 // `unit`: of one tensor-parallel rank.
@@ -58,7 +62,7 @@ class UnitMemory {
   void reduce(int64_t& part, int64_t bytes);
 
   std::vector<UnitState> units_;
-  bool sharded_, reshard_;
+  bool sharded_, reshard_, copy_engines_;
   MemoryTimeline& timeline_;
   int64_t gathered_ = 0, most_gathered_ = 0;
   int64_t being_written_ = 0, in_reduction_ = 0, most_in_reduction_ = 0;

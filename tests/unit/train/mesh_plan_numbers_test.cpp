@@ -102,15 +102,24 @@ TEST(MeshPlanNumbers, UnevenRowsArePadded) {
 
 TEST(MeshPlanNumbers, WeightsAndGradientsInFlight) {
   const DecoderConfig model = registry("llama3", "8B", {.n_layers = 4, .vocab_size = 1024});
-  const auto plan = [&](bool reshard) {
+  const auto plan = [&](bool reshard, bool copy_engines = false) {
     SharderConfig sharding = in_bf16();
     sharding.reshard_after_forward = reshard;
-    return plan_memory(model,
-                       {.batch = 1, .seq_len = 8192, .sharder = sharding, .mesh = {1, 4, 1}});
+    return plan_memory(model, {.batch = 1,
+                               .seq_len = 8192,
+                               .sharder = sharding,
+                               .mesh = {1, 4, 1},
+                               .copy_engines = copy_engines});
   };
-  const int64_t block = 2 * 4096 * 4096 + 2 * 1024 * 4096 + 3 * 14336LL * 4096 + 2 * 4096;
+  const int64_t matrices = 2 * 4096 * 4096 + 2 * 1024 * 4096 + 3 * 14336LL * 4096;
+  const int64_t norms = 2 * 4096, block = matrices + norms;
   EXPECT_EQ(plan(true).gathered_weights, 2 * 2 * block);  // the one that computes and the next
-  EXPECT_EQ(plan(true).gradients_in_reduction, 2 * 4 * block);
+  // One block's as they are written, the one before on its way: in fp32, or as it was written and,
+  // from three other ranks, in inboxes.
+  const int64_t written = 2 * matrices + 4 * norms;
+  EXPECT_EQ(plan(true).gradients_in_reduction, written + 4 * block);
+  EXPECT_EQ(plan(true, true).gradients_in_reduction, 2 * written);
+  EXPECT_EQ(plan(true, true).workspace, plan(true).workspace + 3 * written / 4);
   // All blocks and the head, which is gathered while the last block computes.
   EXPECT_EQ(plan(false).gathered_weights, 2 * (4 * block + 1024 * 4096 + 4096));
   EXPECT_GT(plan(false).peak.bytes, plan(true).peak.bytes);

@@ -255,10 +255,11 @@ TEST_P(Float8StepOnMesh, EqualsOneProcessThatAccumulates) {
     const MeshOutcome many = run_on_mesh(config, sharding, test.mesh, {all});
     EXPECT_NEAR(many.losses[0], one.losses[0], 1e-5 * one.losses[0]);
     expect_close(many.gradients, one.gradients, 1e-5);
-    // In bf16 weights, as they train.
+    // In bf16 weights, as they train: what a rank sends of its gradients is rounded to bf16.
     sharding.compute_dtype = one_process.compute_dtype = at::kBFloat16;
     expect_close(run_on_mesh(config, sharding, test.mesh, {all}).gradients,
-                 run_on_mesh(config, one_process, {}, {own}).gradients, 1e-5);
+                 run_on_mesh(config, one_process, {}, {own}).gradients,
+                 test.mesh.dp_shard > 1 ? 2.5e-3 : 1e-5);
   }
 }
 
