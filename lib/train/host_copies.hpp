@@ -31,6 +31,7 @@ class HostCopies {
   // CPU the memory is an ordinary one. Throws InputError when it cannot be locked.
   void lock_pinned_sync();
   bool has_pinned() const { return pinned_ != nullptr; }
+  bool pinned_is_filled() const { return pinned_->filled(); }
 
   // Slices of every member that this rank is to write, and of its moments where asked: what several
   // ranks hold alike (along dp_replicate; norms along tp) the first of them writes. They stay valid

@@ -60,6 +60,7 @@ void PinnedMemory::fill(const std::stop_token& stop) {
     for (size_t byte = begin; byte < end; byte += kPage) {
       *const_cast<volatile std::byte*>(data_ + byte) = std::byte{0};
     }
+    filled_ += end - begin;
   }
 }
 

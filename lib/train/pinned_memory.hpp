@@ -25,6 +25,8 @@ class PinnedMemory {
   std::byte* data() const { return data_; }
   size_t size() const { return size_; }
 
+  // Whether every page is there.
+  bool filled() const { return filled_ == size_; }
   // Waits until every page is there, and helps.
   void fill_sync();
   // Locks the pages, which may have to be filled first: before the device copies. Does nothing when
@@ -37,7 +39,8 @@ class PinnedMemory {
   std::byte* data_ = nullptr;
   size_t size_ = 0;
   bool locked_ = false;
-  std::atomic<size_t> next_ = 0;  // where no thread has begun yet
+  std::atomic<size_t> next_ = 0;    // where no thread has begun yet
+  std::atomic<size_t> filled_ = 0;  // bytes
   std::vector<std::jthread> threads_;
 };
 

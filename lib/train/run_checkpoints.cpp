@@ -114,13 +114,17 @@ void RunCheckpoints::reserve_pinned_memory() {
   copies_->reserve_pinned(sharder_, std::clamp<int64_t>(cores / ranks, 1, kMostThreads));
 }
 
-void RunCheckpoints::lock_pinned_memory_sync() {
-  if (!copies_->has_pinned()) return;
+void RunCheckpoints::lock_filled_memory() {
+  if (!copies_->has_pinned() || memory_is_locked_) return;
+  int64_t unfilled[] = {copies_->pinned_is_filled() ? 0 : 1};
+  group_->max_(unfilled);
+  if (unfilled[0] != 0) return;
   const auto begin = std::chrono::steady_clock::now();
   on_all_ranks(*group_, [&] {
     copies_->lock_pinned_sync();
     return std::string();
   });
+  memory_is_locked_ = true;
   const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begin;
   char text[100];
   std::snprintf(text, sizeof text, "Host memory for checkpoints is ready: %.2f GiB, waited %.2f s",

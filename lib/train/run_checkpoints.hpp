@@ -44,9 +44,9 @@ class RunCheckpoints {
   // Nothing when it starts fresh. Throws InputError.
   std::optional<ResumeState> load();
 
-  // Waits for the memory of async_with_pinned_mem and locks it. After the first step, so that it
-  // neither delays that nor disturbs the matmul plans that are timed in it. Throws InputError.
-  void lock_pinned_memory_sync();
+  // Locks the memory of async_with_pinned_mem once it is there on all ranks: between steps, not in
+  // the first one, whose matmul plans are timed. A save that comes earlier waits. Throws InputError.
+  void lock_filled_memory();
 
   enum class Reason {
     kPeriodic,  // saves when the interval says so
@@ -89,6 +89,7 @@ class RunCheckpoints {
   std::unique_ptr<HostCopies> copies_;  // outlives the checkpointer, whose thread reads it
   std::unique_ptr<Checkpointer> checkpointer_;
   std::optional<int64_t> last_saved_step_;
+  bool memory_is_locked_ = false;  // of async_with_pinned_mem, on all ranks
 };
 
 }  // namespace titan

@@ -274,7 +274,7 @@ void Trainer::State::run() {
     }
     profiler->step(completed_steps);
     snapshots->step(completed_steps);
-    if (completed_steps == first_step) checkpoints.lock_pinned_memory_sync();
+    checkpoints.lock_filled_memory();
     checkpoints.report_finished();
     if (completed_steps < job.training.steps) {
       save(RunCheckpoints::Reason::kPeriodic);

@@ -35,6 +35,7 @@ TEST(PinnedMemory, EveryPageIsMadeAndGivenBack) {
       {
         PinnedMemory memory(bytes, threads);
         memory.fill_sync();
+        EXPECT_TRUE(memory.filled());
         memory.fill_sync();  // nothing is left to do
         data = memory.data();
         EXPECT_EQ(memory.size(), bytes);
