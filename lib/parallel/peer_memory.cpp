@@ -2,21 +2,76 @@
 
 #include <ATen/ATen.h>
 
+#include <array>
+#include <cstring>
+#include <fstream>
+#include <thread>
+
 #include "lib/base/error.hpp"
 
 #if TITAN_CUDA
 #include <cuda.h>
 #include <cuda_runtime_api.h>
-
-#include <array>
-#include <cstring>
-#include <fstream>
+#endif
 
 namespace titan {
 namespace {
 
 constexpr int64_t kCounterStride = 128;  // bytes: a line for each, since other ranks write them
-constexpr uint32_t kCounts = 1 << 16;    // values that a counter runs through
+
+int64_t bytes_of_counters(int64_t counters) {
+  return (counters * kCounterStride + 511) / 512 * 512;
+}
+
+// A counter's value: cyclic comparison of 16-bit counts in the high half.
+uint32_t as_value(uint32_t count) { return count << 16; }
+
+// On the CPU.
+std::atomic_ref<uint32_t> value_at(std::byte* counter) {
+  return std::atomic_ref(*reinterpret_cast<uint32_t*>(counter));
+}
+void set_here(std::byte* counter, uint32_t count) { value_at(counter).store(as_value(count)); }
+void wait_here(std::byte* counter, uint32_t count) {
+  while (static_cast<int32_t>(value_at(counter).load() - as_value(count)) < 0) {
+    std::this_thread::yield();
+  }
+}
+
+}  // namespace
+
+std::vector<std::unique_ptr<PeerMemory>> PeerMemory::of_threads(int64_t ranks, int64_t bytes,
+                                                                int64_t counters) {
+  const int64_t all_bytes = bytes_of_counters(counters) + bytes;
+  auto shared = std::make_shared<std::vector<std::byte>>(ranks * all_bytes);
+  std::vector<std::unique_ptr<PeerMemory>> memories;
+  for (int64_t rank = 0; rank < ranks; ++rank) {
+    std::unique_ptr<PeerMemory>& memory = memories.emplace_back(new PeerMemory);
+    memory->rank_ = rank;
+    memory->counter_bytes_ = bytes_of_counters(counters);
+    memory->of_threads_ = shared;
+    for (int64_t other = 0; other < ranks; ++other) {
+      memory->mapped_.push_back(shared->data() + other * all_bytes);
+    }
+  }
+  return memories;
+}
+
+std::byte* PeerMemory::of(int64_t rank) const {
+  return mapped_[static_cast<size_t>(rank)] + counter_bytes_;
+}
+
+std::byte* PeerMemory::counter_of(int64_t rank, int64_t counter) const {
+  return mapped_[static_cast<size_t>(rank)] + counter * kCounterStride;
+}
+
+}  // namespace titan
+
+#if TITAN_CUDA
+
+namespace titan {
+namespace {
+
+constexpr uint32_t kCounts = 1 << 16;  // values that a counter runs through
 
 #define TITAN_CUDA_CHECK(call)                                                    \
   do {                                                                            \
@@ -62,9 +117,6 @@ StreamWaitValue stream_wait_value() {
   return reinterpret_cast<StreamWaitValue>(function);
 }
 
-// A counter's value: cyclic comparison of 16-bit counts in the high half.
-uint32_t as_value(uint32_t count) { return count << 16; }
-
 }  // namespace
 
 std::unique_ptr<PeerMemory> PeerMemory::open(const Group& group, const ops::Device& device,
@@ -77,7 +129,7 @@ std::unique_ptr<PeerMemory> PeerMemory::open(const Group& group, const ops::Devi
   }
   std::unique_ptr<PeerMemory> memory(new PeerMemory);
   memory->rank_ = group.rank();
-  memory->counter_bytes_ = (counters * kCounterStride + 511) / 512 * 512;
+  memory->counter_bytes_ = bytes_of_counters(counters);
   memory->mapped_.resize(static_cast<size_t>(group.size()));
   std::byte*& own = memory->mapped_[static_cast<size_t>(memory->rank_)];
 
@@ -121,26 +173,26 @@ std::unique_ptr<PeerMemory> PeerMemory::open(const Group& group, const ops::Devi
   return memory;
 }
 
-std::byte* PeerMemory::of(int64_t rank) const {
-  return mapped_[static_cast<size_t>(rank)] + counter_bytes_;
-}
-
 void PeerMemory::copy(void* to, const void* from, size_t bytes) const {
+  if (of_threads_) {
+    std::memcpy(to, from, bytes);
+    return;
+  }
   TITAN_CUDA_CHECK(
       cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, ops::current_stream()));
 }
 
 void PeerMemory::set(int64_t rank, int64_t counter, uint32_t count) const {
-  copy(mapped_[static_cast<size_t>(rank)] + counter * kCounterStride, counts_ + count % kCounts,
-       sizeof(uint32_t));
+  if (of_threads_) return set_here(counter_of(rank, counter), count);
+  copy(counter_of(rank, counter), counts_ + count % kCounts, sizeof(uint32_t));
 }
 
 void PeerMemory::wait(int64_t counter, uint32_t count) const {
+  if (of_threads_) return wait_here(counter_of(rank_, counter), count);
   static const StreamWaitValue wait_value = stream_wait_value();
-  std::byte* address = mapped_[static_cast<size_t>(rank_)] + counter * kCounterStride;
-  const CUresult status =
-      wait_value(reinterpret_cast<CUstream>(ops::current_stream()),
-                 reinterpret_cast<CUdeviceptr>(address), as_value(count), CU_STREAM_WAIT_VALUE_GEQ);
+  const CUresult status = wait_value(reinterpret_cast<CUstream>(ops::current_stream()),
+                                     reinterpret_cast<CUdeviceptr>(counter_of(rank_, counter)),
+                                     as_value(count), CU_STREAM_WAIT_VALUE_GEQ);
   TITAN_CHECK(status == CUDA_SUCCESS, "cuStreamWaitValue32 failed: ", static_cast<int>(status));
 }
 
@@ -155,10 +207,15 @@ std::unique_ptr<PeerMemory> PeerMemory::open(const Group&, const ops::Device&, i
   why_not = "this build has no CUDA";
   return nullptr;
 }
-std::byte* PeerMemory::of(int64_t) const { return nullptr; }
-void PeerMemory::copy(void*, const void*, size_t) const {}
-void PeerMemory::set(int64_t, int64_t, uint32_t) const {}
-void PeerMemory::wait(int64_t, uint32_t) const {}
+void PeerMemory::copy(void* to, const void* from, size_t bytes) const {
+  std::memcpy(to, from, bytes);
+}
+void PeerMemory::set(int64_t rank, int64_t counter, uint32_t count) const {
+  set_here(counter_of(rank, counter), count);
+}
+void PeerMemory::wait(int64_t counter, uint32_t count) const {
+  wait_here(counter_of(rank_, counter), count);
+}
 
 }  // namespace titan
 

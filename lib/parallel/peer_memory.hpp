@@ -25,6 +25,11 @@ class PeerMemory {
   static std::unique_ptr<PeerMemory> open(const Group& group, const ops::Device& device,
                                           int64_t bytes, int64_t counters, std::string& why_not);
 
+  // The same for ranks that are threads of this process, on the CPU, where all is done on return
+  // and waiting keeps the thread: for tests.
+  static std::vector<std::unique_ptr<PeerMemory>> of_threads(int64_t ranks, int64_t bytes,
+                                                             int64_t counters);
+
   int64_t rank() const { return rank_; }
   int64_t size() const { return static_cast<int64_t>(mapped_.size()); }
   // The rank's memory, as mapped here.
@@ -42,11 +47,13 @@ class PeerMemory {
 
  private:
   PeerMemory() = default;
+  std::byte* counter_of(int64_t rank, int64_t counter) const;
 
   int64_t rank_ = 0;
   int64_t counter_bytes_ = 0;       // before the memory
   std::vector<std::byte*> mapped_;  // by rank: counters, then memory
   uint32_t* counts_ = nullptr;      // 0, 1, 2, ...: what is copied into a counter
+  std::shared_ptr<std::vector<std::byte>> of_threads_;  // of all ranks; null on GPUs
   static inline std::atomic<int64_t> allocated_ = 0;
 };
 

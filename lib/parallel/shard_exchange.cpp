@@ -10,7 +10,6 @@ namespace titan {
 namespace {
 
 constexpr int64_t kAlignment = 512;  // bytes
-constexpr int64_t kCountersPerRank = 3;
 
 int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
@@ -29,8 +28,15 @@ ShardExchange::ShardExchange(Group group, const ops::Device& device, int64_t sha
   }
   memory_ =
       PeerMemory::open(group_, device, shard_bytes_ + inboxes_bytes(group_.size(), inbox_bytes),
-                       group_.size() * kCountersPerRank, why_not_);
+                       group_.size() * counters_per_rank(), why_not_);
 }
+
+ShardExchange::ShardExchange(std::unique_ptr<PeerMemory> memory, int64_t shard_bytes,
+                             int64_t inbox_bytes)
+    : device_(at::kCPU),
+      shard_bytes_(shard_bytes),
+      inbox_bytes_(aligned(inbox_bytes)),
+      memory_(std::move(memory)) {}
 
 int64_t ShardExchange::padded_bytes(const std::vector<int64_t>& shape, at::ScalarType dtype) {
   auto bytes = static_cast<int64_t>(c10::elementSize(dtype));

@@ -24,6 +24,10 @@ class ShardExchange {
   // Collective over the group. `shard_bytes`: the sum of padded_bytes() of all shards to come.
   // `inbox_bytes`: of what one rank sends another at a time; larger sums take several turns.
   ShardExchange(Group group, const ops::Device& device, int64_t shard_bytes, int64_t inbox_bytes);
+  // The same in memory that is there; for ranks that are threads. Of counters_per_rank() counters
+  // for each rank.
+  ShardExchange(std::unique_ptr<PeerMemory> memory, int64_t shard_bytes, int64_t inbox_bytes);
+  static int64_t counters_per_rank() { return 3; }
   static int64_t padded_bytes(const std::vector<int64_t>& shape, at::ScalarType dtype);
   // Memory beside the shards, of a group of so many ranks that share a host.
   static int64_t inboxes_bytes(int64_t ranks, int64_t inbox_bytes);

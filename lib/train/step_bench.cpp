@@ -112,6 +112,7 @@ StepTiming time_step(const JobConfig& job, const ops::Device& device, World& wor
   timing.planned_gib = static_cast<double>(plan.memory.peak.bytes) / (1ull << 30);
 
   const KernelTimes kernels = measure_kernels_sync(step);
+  hosts->barrier();  // nobody writes into the memory of a rank that has ended
   std::map<std::string, double> by_part;
   for (const auto& [name, entry] : kernels.by_name) {
     by_part[part_of(name)] += entry.milliseconds;

@@ -288,6 +288,8 @@ void Trainer::State::run() {
   checkpoints.finish_sync();
   const std::string not_saved =
       save(stop_signal != 0 ? RunCheckpoints::Reason::kSignal : RunCheckpoints::Reason::kLast);
+  device.wait_sync();
+  hosts->barrier();  // nobody writes into the memory of a rank that has ended
   if (!plan.conversions.empty()) {
     log::info(
         concat("float8 matmuls executed: ", float8::matmuls_executed() - float8_matmuls_before));
