@@ -8,7 +8,8 @@ namespace titan::float8 {
 namespace {
 
 // One group of 16; parts of tiles and of warps; more rows than groups stay, and than stages; one
-// row's limit of a block in fp32 and past it, and past it in bf16; then work A's activations, gradients and weights.
+// row's limit of a block in fp32 and past it, and past it in bf16; then work A's activations,
+// gradients and weights.
 const Size kSizes[] = {{16, 16},
                        {48, 272},
                        {208, 1040},

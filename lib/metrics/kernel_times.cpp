@@ -3,6 +3,7 @@
 #include <torch/csrc/autograd/profiler_kineto.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
 #include "lib/base/error.hpp"
@@ -16,9 +17,11 @@ namespace {
 
 using Intervals = std::vector<KernelTimes::Interval>;
 
-// NCCL, and copies between GPUs.
+// NCCL, copies between GPUs, and the sums of what they bring.
 bool communicates(const std::string& kernel) {
-  return kernel.find("nccl") != std::string::npos || kernel.find("PtoP") != std::string::npos;
+  return std::ranges::any_of(std::array{"nccl", "PtoP", "sum_of_ranks"}, [&](const char* word) {
+    return kernel.find(word) != std::string::npos;
+  });
 }
 
 Intervals intervals_of(const KernelTimes& times, bool communication, bool rest) {

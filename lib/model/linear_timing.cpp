@@ -89,10 +89,6 @@ class TimedGroup {
                     (config.sharder.micro_batches > 1 && config.mesh.dp_shard == 1)) {
     sharder_.initialise(/*seed=*/1);
     gradients_ = sharder_.gradients(0);
-    if (config.mesh.dp_shard == 1) return;
-    for (at::Tensor& gradient : gradients_.tensors) {
-      gradient = at::empty_like(gradient, at::kFloat);
-    }
   }
 
   void quantize_weights() {

@@ -30,6 +30,8 @@ void check(const std::vector<SumOfRanks>& sums) {
 
 #if TITAN_CUDA
 
+static_assert(kMaxRanks == kernels::kMaxRanks);
+
 void sum_of_ranks_cuda(const std::vector<SumOfRanks>& sums) {
   std::vector<kernels::SumOfRanks> batch;
   for (size_t i = 0; i < sums.size(); ++i) {

@@ -34,12 +34,13 @@ Mesh make_mesh(const MeshShape& shape, World& world) {
   TITAN_CHECK(shape.size() == world.size(), "a mesh of ", shape.size(), " ranks in a world of ",
               world.size());
   const int64_t rank = world.rank();
-  Mesh mesh{shape, {}, {}, {}, {}};
+  Mesh mesh{shape, {}, {}, {}, {}, {}};
   mesh.world = world.group("world", line_through(rank, 1, shape.size()));
   mesh.dp_replicate = world.group(
       "dp_replicate", line_through(rank, shape.dp_shard * shape.tp, shape.dp_replicate));
   mesh.dp_shard = world.group("dp_shard", line_through(rank, shape.tp, shape.dp_shard));
   mesh.tp = world.group("tp", line_through(rank, 1, shape.tp));
+  if (shape.dp_shard > 1) mesh.watched_alone = world.watched_alone();
   return mesh;
 }
 

@@ -24,6 +24,7 @@ struct Mesh {
   MeshShape shape;
   Group world;
   Group dp_replicate, dp_shard, tp;  // along each axis, through this rank
+  Group watched_alone;               // where dp_shard has several ranks; see World
 
   // Which data this rank sees, of shape.data_ranks().
   int64_t data_rank() const { return dp_replicate.rank() * shape.dp_shard + dp_shard.rank(); }

@@ -134,7 +134,10 @@ std::unique_ptr<PeerMemory> PeerMemory::open(const Group& group, const ops::Devi
   std::byte*& own = memory->mapped_[static_cast<size_t>(memory->rank_)];
 
   const auto all_bytes = static_cast<size_t>(memory->counter_bytes_ + bytes);
-  TITAN_CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&own), all_bytes));
+  const cudaError_t allocation = cudaMalloc(reinterpret_cast<void**>(&own), all_bytes);
+  TITAN_CHECK(allocation == cudaSuccess, "cannot take ", all_bytes >> 20,
+              " MiB of GPU memory for what the ranks of a host exchange (",
+              cudaGetErrorString(allocation), "): use more ranks; --dry_run shows what fits");
   TITAN_CUDA_CHECK(cudaMemset(own, 0, all_bytes));
   std::vector<uint32_t> counts(kCounts);
   for (uint32_t i = 0; i < kCounts; ++i) counts[i] = as_value(i);

@@ -15,9 +15,10 @@ int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * 
 
 }  // namespace
 
-ShardExchange::ShardExchange(Group group, const ops::Device& device, int64_t shard_bytes,
-                             int64_t inbox_bytes)
+ShardExchange::ShardExchange(Group group, Group watched_alone, const ops::Device& device,
+                             int64_t shard_bytes, int64_t inbox_bytes)
     : group_(std::move(group)),
+      watched_alone_(std::move(watched_alone)),
       device_(device.torch()),
       shard_bytes_(shard_bytes),
       inbox_bytes_(aligned(inbox_bytes)) {
@@ -29,6 +30,7 @@ ShardExchange::ShardExchange(Group group, const ops::Device& device, int64_t sha
   memory_ =
       PeerMemory::open(group_, device, shard_bytes_ + inboxes_bytes(group_.size(), inbox_bytes),
                        group_.size() * counters_per_rank(), why_not_);
+  if (memory_) watched_ = at::zeros({1}, device.options(at::kFloat));
 }
 
 ShardExchange::ShardExchange(std::unique_ptr<PeerMemory> memory, int64_t shard_bytes,
@@ -79,7 +81,10 @@ void ShardExchange::all_gather(const std::vector<Transfer>& transfers) const {
       memory_->copy(out + rank * bytes, memory_->of(rank) + place, transfer.in.nbytes());
     }
   }
+  watch();
 }
+
+void ShardExchange::watch() const { watched_alone_.all_reduce_(watched_); }
 
 void ShardExchange::reduce_scatter(const std::vector<Transfer>& transfers, bool accumulate) {
   if (!memory_) return group_.reduce_scatter(transfers);
@@ -101,6 +106,7 @@ void ShardExchange::reduce_scatter(const std::vector<Transfer>& transfers, bool 
     }
   }
   if (!turn.empty()) take_turn(turn, accumulate);
+  watch();
 }
 
 void ShardExchange::take_turn(const std::vector<Piece>& turn, bool accumulate) {

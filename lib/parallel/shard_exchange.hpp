@@ -23,7 +23,9 @@ class ShardExchange {
  public:
   // Collective over the group. `shard_bytes`: the sum of padded_bytes() of all shards to come.
   // `inbox_bytes`: of what one rank sends another at a time; larger sums take several turns.
-  ShardExchange(Group group, const ops::Device& device, int64_t shard_bytes, int64_t inbox_bytes);
+  // `watched_alone`: see World; it ends a process whose copies wait for a rank that is gone.
+  ShardExchange(Group group, Group watched_alone, const ops::Device& device, int64_t shard_bytes,
+                int64_t inbox_bytes);
   // The same in memory that is there; for ranks that are threads. Of counters_per_rank() counters
   // for each rank.
   ShardExchange(std::unique_ptr<PeerMemory> memory, int64_t shard_bytes, int64_t inbox_bytes);
@@ -57,6 +59,9 @@ class ShardExchange {
     int64_t first, count;
     int64_t place;  // in an inbox
   };
+  // A stream waits for the other ranks' counters without a limit of time; what the group is given
+  // behind that has one.
+  void watch() const;
   void take_turn(const std::vector<Piece>& turn, bool accumulate);
   std::byte* inbox(int64_t owner, int64_t from) const;
   // Counters of a rank, by the rank that sets them.
@@ -64,8 +69,9 @@ class ShardExchange {
   int64_t has_sent(int64_t rank) const { return memory_->size() + rank; }
   int64_t has_taken(int64_t rank) const { return 2 * memory_->size() + rank; }
 
-  Group group_;
+  Group group_, watched_alone_;
   at::Device device_;
+  at::Tensor watched_;
   std::string why_not_;
   int64_t shard_bytes_, inbox_bytes_;
   std::unique_ptr<PeerMemory> memory_;  // shards, then an inbox for each other rank

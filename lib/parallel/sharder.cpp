@@ -69,7 +69,7 @@ Sharder::Sharder(std::vector<Unit> units, const SharderConfig& config, const ops
       config_(config),
       mesh_(std::move(mesh)),
       device_(device.torch()),
-      exchange_(mesh_.dp_shard, device, shard_bytes(),
+      exchange_(mesh_.dp_shard, mesh_.watched_alone, device, shard_bytes(),
                 gradient_inbox_bytes(units_, config_, mesh_.shape)),
       stream_(device) {
   for (Unit& unit : units_) {

@@ -257,6 +257,16 @@ Group World::group(const std::string& name, const std::vector<int64_t>& ranks) {
   return group;
 }
 
+Group World::watched_alone() {
+  if (!parts_ || !parts_->device.is_cuda()) return {};
+  Group& group = parts_->groups[{parts_->rank}];
+  if (!group.members_) {
+    group.members_ = std::make_shared<Group::Members>(
+        Group::Members{parts_->nccl("watched_alone", {parts_->rank})});
+  }
+  return group;
+}
+
 std::unique_ptr<HostGroup> World::host_group(const std::string& name,
                                              std::optional<std::chrono::seconds> timeout) {
   if (!parts_) return std::make_unique<HostGroup>();

@@ -38,6 +38,9 @@ class World {
   // group() and host_group() in one order, with equal names; disjoint groups of one kind share a
   // name. Throw PeerError when the others do not come within the timeout.
   Group group(const std::string& name, const std::vector<int64_t>& ranks);
+  // This rank alone, with a process group of its own on CUDA: what is enqueued there waits for
+  // nobody, but the group's timeout ends the process when the stream does not get there.
+  Group watched_alone();
   // All ranks, over the CPU. With a timeout of its own set_timeout() leaves it alone.
   std::unique_ptr<HostGroup> host_group(const std::string& name,
                                         std::optional<std::chrono::seconds> timeout = {});

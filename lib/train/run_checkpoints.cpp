@@ -111,7 +111,10 @@ void RunCheckpoints::reserve_pinned_memory() {
       require_host_memory(*group_, static_cast<int64_t>(HostCopies::pinned_bytes(sharder_)),
                           HostMemory::here(), "checkpoint.async_mode = \"async_with_pinned_mem\"");
   const int64_t cores = std::thread::hardware_concurrency();
-  copies_->reserve_pinned(sharder_, std::clamp<int64_t>(cores / ranks, 1, kMostThreads));
+  on_all_ranks(*group_, [&] {
+    copies_->reserve_pinned(sharder_, std::clamp<int64_t>(cores / ranks, 1, kMostThreads));
+    return std::string();
+  });
 }
 
 void RunCheckpoints::lock_filled_memory() {

@@ -28,9 +28,9 @@ struct PartRule {
 // The first rule that matches wins.
 const std::vector<PartRule>& part_rules() {
   static const std::vector<PartRule> rules = {
-      {"communication", {"nccl", "PtoP"}},
+      {"communication", {"nccl", "PtoP", "sum_of_ranks"}},
       {"attention", {"fmha", "flash", "sdpa", "attention", "cudnn"}},
-      {"matmul", {"gemm", "nvjet", "cutlass", "cublas", "splitK"}},
+      {"matmul", {"gemm", "nvjet", "cutlass", "cublas", "splitK", "sum_parts"}},
       {"quantize", {"quantize", "column_copy", "column_amax"}},
       {"norms", {"rms_norm"}},
       {"swiglu, rope", {"swiglu", "rope"}},

@@ -123,7 +123,6 @@ TEST(FromJob, BlockGradientsAreWideWhereTheyAddUp) {
   EXPECT_EQ(gradient_dtype(in_bf16(1), {}, block, norm), at::kFloat);
   EXPECT_EQ(gradient_dtype(in_bf16(1), {}, head, head.parameters[1]), at::kFloat);
   EXPECT_EQ(gradient_dtype(in_fp32(1), {}, block, matrix), at::kFloat);
-  // Reduced over data ranks.
   // Every micro-batch of a rank that has some of the rows writes a place of its own.
   EXPECT_EQ(gradient_dtype(in_bf16(2), {.dp_shard = 2}, block, matrix), at::kBFloat16);
   EXPECT_EQ(gradient_dtype(in_bf16(1), {.dp_replicate = 2}, block, matrix), at::kFloat);
