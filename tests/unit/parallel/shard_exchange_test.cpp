@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <random>
@@ -133,6 +134,26 @@ TEST(ShardExchange, AddsInTheOrderOfTheRanks) {
     for (int64_t other = 1; other < kRanks; ++other) expected += of_rank(other).chunk(kRanks)[rank];
     EXPECT_TRUE(at::equal(sum, expected));
   });
+}
+
+// Counts grow past what a counter holds.
+TEST(PeerMemory, WaitsForCountsThatWrapAround) {
+  auto memories = PeerMemory::of_threads(2, /*bytes=*/0, /*counters=*/1);
+  for (const uint32_t reached : {7u, 0x7ffeu, 0xfffdu, 0x17ffcu, 0x1fffbu}) {
+    memories[0]->set(1, 0, reached);
+    memories[1]->wait(0, reached);
+    memories[1]->wait(0, reached - 5);
+    for (const uint32_t next : {reached + 1, reached + 5}) {
+      std::atomic<bool> is_set = false;
+      const std::jthread other([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        is_set = true;
+        memories[0]->set(1, 0, next);
+      });
+      memories[1]->wait(0, next);
+      EXPECT_TRUE(is_set) << next << " after " << reached;
+    }
+  }
 }
 
 }  // namespace
