@@ -37,7 +37,9 @@ std::vector<std::string> read_lines(const std::filesystem::path& path, size_t bl
     }
   } catch (const titan::InputError& error) {
     // How much was read before the break depends on the block size: only the break itself counts.
-    return {error.what()};
+    // Of a frame with both too large a window and senseless blocks zstd finds, by how much it is
+    // asked for at once, the one or the other.
+    return {path.extension() == ".zst" ? "refused" : error.what()};
   }
   return found;
 }
