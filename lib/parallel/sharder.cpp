@@ -20,8 +20,6 @@ std::vector<int64_t> padded_shape(const Parameter& parameter) {
   return with_rows(parameter.shape, parameter.shard.chunk);
 }
 
-bool is_block(const Unit& unit) { return unit.name.starts_with("layers."); }
-
 std::vector<Unit> cut(std::vector<Unit> units, const Mesh& mesh) {
   for (Unit& unit : units) {
     for (Parameter& parameter : unit.parameters) {
@@ -32,6 +30,8 @@ std::vector<Unit> cut(std::vector<Unit> units, const Mesh& mesh) {
 }
 
 }  // namespace
+
+bool is_block(const Unit& unit) { return unit.name.starts_with("layers."); }
 
 at::ScalarType gradient_dtype(const SharderConfig& config, const MeshShape& mesh, const Unit& unit,
                               const Parameter& parameter) {

@@ -56,6 +56,8 @@ struct SharderConfig {
   bool reshard_after_forward = true;
 };
 
+// Neither the embedding nor the head.
+bool is_block(const Unit& unit);
 // The dtype in which backward writes a parameter's gradient: of a block's matrix the compute dtype,
 // as upstream, where each micro-batch has a place of its own; where micro-batches add up in place,
 // and for all other parameters, fp32.

@@ -58,8 +58,7 @@ std::vector<Traffic> plan_traffic(const DecoderConfig& model, const PlanConfig& 
   for (const Unit& unit : units) {
     const UnitBytes bytes = unit_bytes(unit, config);
     // The embedding and the head compute once between gathering and letting go, blocks twice.
-    const bool block = unit.name.starts_with("layers.");
-    const int64_t times = block && config.sharder.reshard_after_forward ? 2 : 1;
+    const int64_t times = is_block(unit) && config.sharder.reshard_after_forward ? 2 : 1;
     gradients += bytes.gradients;
     norm_gradients += bytes.gradients_of_unsplit;
     if (embedding_by_rows && &unit == &units[0]) continue;
