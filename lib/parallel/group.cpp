@@ -34,6 +34,9 @@ void issue_all(c10d::Backend& backend, const std::vector<Transfer>& transfers, I
 
 int64_t Group::rank() const { return members_ ? members_->backend->getRank() : 0; }
 int64_t Group::size() const { return members_ ? members_->backend->getSize() : 1; }
+std::chrono::milliseconds Group::timeout() const {
+  return members_->backend->getBackendOptions()->timeout;
+}
 
 void Group::all_gather(const at::Tensor& out, const at::Tensor& in) const {
   all_gather(std::vector<Transfer>{{out, in}});
@@ -72,19 +75,6 @@ void Group::all_reduce_(const at::Tensor& tensor, Reduction reduction) const {
   options.reduceOp = reduction == Reduction::kMax ? c10d::ReduceOp::MAX : c10d::ReduceOp::SUM;
   options.asyncOp = false;
   finish(hand_over([&] { return members_->backend->allreduce(tensors, options); }));
-}
-
-std::function<void()> Group::start_send(int64_t rank, const at::Tensor& message) const {
-  std::vector<at::Tensor> tensors = {message};
-  auto work = hand_over(
-      [&] { return members_->backend->send(tensors, static_cast<int>(rank), /*tag=*/0); });
-  return [work, message] { finish(work); };
-}
-
-void Group::receive(int64_t rank, const at::Tensor& message) const {
-  std::vector<at::Tensor> tensors = {message};
-  finish(hand_over(
-      [&] { return members_->backend->recv(tensors, static_cast<int>(rank), /*tag=*/0); }));
 }
 
 void Group::all_reduce_(const std::vector<at::Tensor>& tensors) const {

@@ -7,8 +7,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <chrono>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -41,10 +41,8 @@ class Group {
   void all_reduce_(const at::Tensor& tensor, Reduction reduction = Reduction::kSum) const;
   void all_reduce_(const std::vector<at::Tensor>& tensors) const;
 
-  // On the CPU: a message to a rank begins, and what is returned waits for its end; a message from
-  // a rank. In the order of the calls between two ranks.
-  std::function<void()> start_send(int64_t rank, const at::Tensor& message) const;
-  void receive(int64_t rank, const at::Tensor& message) const;
+  // How long a rank may wait for the others; of several ranks.
+  std::chrono::milliseconds timeout() const;
 
  private:
   friend class World;

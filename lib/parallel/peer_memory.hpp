@@ -1,9 +1,11 @@
-// Device memory of every rank of a group, mapped by all of them (CUDA IPC, GPUs of one host), and
-// copies in it by the copy engines: unlike NCCL's kernels these take no multiprocessor from the
-// products that run beside them. Counters beside the memory say how far a rank is; streams wait for
-// them, not hosts and not kernels.
+// Memory of every rank of a group, mapped by all of them, and copies in it. Between GPUs of one
+// host (CUDA IPC) the copy engines carry these: unlike NCCL's kernels they take no multiprocessor
+// from the products that run beside them. Counters beside the memory say how far a rank is; streams
+// wait for them, not hosts and not kernels. On the CPU it is memory that the processes of a host
+// share.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -18,43 +20,64 @@ namespace titan {
 
 class PeerMemory {
  public:
-  // Collective over the group: `bytes` and so many counters, all 0, on every rank. Null, on all
-  // ranks alike, where a GPU cannot map another's memory; `why_not` then says why. The memory stays
-  // until the process ends, since other ranks may still be reading it. Throws Error where there is
-  // not so much.
-  static std::unique_ptr<PeerMemory> open(const Group& group, const ops::Device& device,
+  // Collective over the group: `bytes` on every rank, and for each rank so many counters there, all
+  // 0. Null, on all ranks alike, where they cannot map each other's memory or shall not; `why_not`
+  // then says why. GPU memory stays until the process ends, since other ranks may still be reading
+  // it. Throws Error where there is not so much.
+  static std::shared_ptr<PeerMemory> open(const Group& group, const ops::Device& device,
                                           int64_t bytes, int64_t counters, std::string& why_not);
+  // Why it shall not be, by the environment of this process: NCCL's own switches NCCL_P2P_DISABLE
+  // and NCCL_P2P_LEVEL, for hosts on which GPUs do not reach each other's memory, or not rightly.
+  // Empty if it may.
+  static std::string forbidden();
 
-  // The same for ranks that are threads of this process, on the CPU, where all is done on return
-  // and waiting keeps the thread: for tests.
-  static std::vector<std::unique_ptr<PeerMemory>> of_threads(int64_t ranks, int64_t bytes,
-                                                             int64_t counters);
+  virtual ~PeerMemory() = default;
+  PeerMemory(const PeerMemory&) = delete;
+  PeerMemory& operator=(const PeerMemory&) = delete;
 
   int64_t rank() const { return rank_; }
   int64_t size() const { return static_cast<int64_t>(mapped_.size()); }
   // The rank's memory, as mapped here.
   std::byte* of(int64_t rank) const;
 
-  // The following enqueue on the current stream.
-  void copy(void* to, const void* from, size_t bytes) const;
-  // Sets a counter of a rank, after all copies before it. Counts grow, by less than 2^15 at a time.
-  void set(int64_t rank, int64_t counter, uint32_t count) const;
-  // Waits until a counter of this rank has reached the count.
-  void wait(int64_t counter, uint32_t count) const;
+  // The following enqueue on the current stream; on the CPU all is done on return.
+  virtual void copy(void* to, const void* from, size_t bytes) const = 0;
+  // Sets this rank's counter at another rank (or here), after all copies before it. Counts grow, by
+  // less than 2^15 at a time.
+  virtual void set(int64_t rank, int64_t counter, uint32_t count) const = 0;
+  // Waits until the rank has set its counter here to the count or more. On the CPU it throws
+  // PeerError when that rank ends before, or does not within the group's timeout.
+  virtual void wait(int64_t rank, int64_t counter, uint32_t count) const = 0;
 
-  // Bytes that all objects of this process have allocated, outside of ATen's allocator.
+  // Bytes of GPU memory that all objects of this process have taken, outside of ATen's allocator.
   static int64_t allocated() { return allocated_; }
 
- private:
-  PeerMemory() = default;
-  std::byte* counter_of(int64_t rank, int64_t counter) const;
+ protected:
+  using Handle = std::array<std::byte, 64>;  // what another process maps memory by
 
-  int64_t rank_ = 0;
-  int64_t counter_bytes_ = 0;       // before the memory
-  std::vector<std::byte*> mapped_;  // by rank: counters, then memory
-  uint32_t* counts_ = nullptr;      // 0, 1, 2, ...: what is copied into a counter
-  std::shared_ptr<std::vector<std::byte>> of_threads_;  // of all ranks; null on GPUs
+  PeerMemory() = default;
+  // Zeroed memory of this rank, and its handle.
+  virtual std::byte* allocate(size_t bytes, Handle& handle) = 0;
+  // Another rank's, as mapped here; null, with `error`, if it cannot be.
+  virtual std::byte* map(int64_t rank, const Handle& handle, size_t bytes, std::string& error) = 0;
+  // Where not all could map all: first what is mapped, then, when nobody maps it any more, the own.
+  virtual void unmap_others() {}
+  virtual void free_own() {}
+
+  std::byte* mapped(int64_t rank) const { return mapped_[static_cast<size_t>(rank)]; }
+  std::byte* counter_at(int64_t owner, int64_t set_by, int64_t counter) const;
+  // A counter's value: counts are compared cyclically, in the high half.
+  static uint32_t as_value(uint32_t count) { return count << 16; }
+
   static inline std::atomic<int64_t> allocated_ = 0;
+
+ private:
+  int64_t rank_ = 0, counters_ = 0;
+  std::vector<std::byte*> mapped_;  // by rank: counters, then memory
 };
+
+// What PeerMemory::open() chooses from.
+std::unique_ptr<PeerMemory> make_cuda_peer_memory();
+std::unique_ptr<PeerMemory> make_host_peer_memory(const Group& group);
 
 }  // namespace titan

@@ -29,16 +29,9 @@ ShardExchange::ShardExchange(Group group, Group watched_alone, const ops::Device
   }
   memory_ =
       PeerMemory::open(group_, device, shard_bytes_ + inboxes_bytes(group_.size(), inbox_bytes),
-                       group_.size() * counters_per_rank(), why_not_);
+                       kCounters, why_not_);
   if (memory_) watched_ = at::zeros({1}, device.options(at::kFloat));
 }
-
-ShardExchange::ShardExchange(std::unique_ptr<PeerMemory> memory, int64_t shard_bytes,
-                             int64_t inbox_bytes)
-    : device_(at::kCPU),
-      shard_bytes_(shard_bytes),
-      inbox_bytes_(aligned(inbox_bytes)),
-      memory_(std::move(memory)) {}
 
 int64_t ShardExchange::padded_bytes(const std::vector<int64_t>& shape, at::ScalarType dtype) {
   auto bytes = static_cast<int64_t>(c10::elementSize(dtype));
@@ -56,14 +49,15 @@ at::Tensor ShardExchange::zeros(const std::vector<int64_t>& shape, at::ScalarTyp
   std::byte* place = memory_->of(memory_->rank()) + given_;
   given_ += padded_bytes(shape, dtype);
   TITAN_CHECK(given_ <= shard_bytes_, "more shards than were announced");
-  return at::from_blob(place, shape, options);
+  return at::from_blob(
+      place, shape, [memory = memory_](void*) {}, options);
 }
 
 void ShardExchange::written() {
   if (!memory_) return;
   ++times_written_;
   for (int64_t rank = 0; rank < memory_->size(); ++rank) {
-    memory_->set(rank, has_written(memory_->rank()), times_written_);
+    memory_->set(rank, kWritten, times_written_);
   }
 }
 
@@ -72,7 +66,7 @@ void ShardExchange::all_gather(const std::vector<Transfer>& transfers) const {
   // Each begins with its own rows and goes on with the next rank's: no two read the same ones.
   for (int64_t i = 0; i < memory_->size(); ++i) {
     const int64_t rank = (memory_->rank() + i) % memory_->size();
-    memory_->wait(has_written(rank), times_written_);
+    memory_->wait(rank, kWritten, times_written_);
     for (const Transfer& transfer : transfers) {
       const auto* in = static_cast<const std::byte*>(transfer.in.const_data_ptr());
       const int64_t place = in - memory_->of(memory_->rank());
@@ -117,16 +111,16 @@ void ShardExchange::take_turn(const std::vector<Piece>& turn, bool accumulate) {
   };
   for (int64_t i = 1; i < ranks; ++i) {
     const int64_t rank = (own + i) % ranks;
-    memory_->wait(has_taken(rank), turns_);
+    memory_->wait(rank, kTaken, turns_);
     for (const Piece& piece : turn) {
       const at::Tensor rows = rows_for(piece, rank);
       memory_->copy(inbox(rank, own) + piece.place, rows.const_data_ptr(), rows.nbytes());
     }
-    memory_->set(rank, has_sent(own), turns_ + 1);
+    memory_->set(rank, kSent, turns_ + 1);
   }
   ++turns_;
   for (int64_t rank = 0; rank < ranks; ++rank) {
-    if (rank != own) memory_->wait(has_sent(rank), turns_);
+    if (rank != own) memory_->wait(rank, kSent, turns_);
   }
   std::vector<ops::SumOfRanks> sums;
   for (const Piece& piece : turn) {
@@ -142,7 +136,7 @@ void ShardExchange::take_turn(const std::vector<Piece>& turn, bool accumulate) {
   }
   ops::sum_of_ranks(sums);
   for (int64_t rank = 0; rank < ranks; ++rank) {
-    if (rank != own) memory_->set(rank, has_taken(own), turns_);
+    if (rank != own) memory_->set(rank, kTaken, turns_);
   }
 }
 

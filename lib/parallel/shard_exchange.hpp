@@ -1,7 +1,7 @@
 // What the ranks of a group have of one tensor each, brought together: rows gathered, sums
-// scattered. Where every GPU can map the others' memory (PeerMemory) the copy engines carry it:
-// they take no multiprocessor from the products that run meanwhile, as NCCL's kernels do, and what
-// is summed in fp32 can travel in bf16. Elsewhere NCCL or gloo.
+// scattered. Where all can map the others' memory (PeerMemory) it is copied: the copy engines take
+// no multiprocessor from the products that run meanwhile, as NCCL's kernels do, and what is summed
+// in fp32 can travel in bf16. Elsewhere NCCL or gloo.
 //
 //   gather   a rank copies the others' rows out of their memory
 //   scatter  a rank copies to every other one its rows, into an inbox there; each sums what it got
@@ -26,15 +26,11 @@ class ShardExchange {
   // `watched_alone`: see World; it ends a process whose copies wait for a rank that is gone.
   ShardExchange(Group group, Group watched_alone, const ops::Device& device, int64_t shard_bytes,
                 int64_t inbox_bytes);
-  // The same in memory that is there; for ranks that are threads. Of counters_per_rank() counters
-  // for each rank.
-  ShardExchange(std::unique_ptr<PeerMemory> memory, int64_t shard_bytes, int64_t inbox_bytes);
-  static int64_t counters_per_rank() { return 3; }
   static int64_t padded_bytes(const std::vector<int64_t>& shape, at::ScalarType dtype);
   // Memory beside the shards, of a group of so many ranks that share a host.
   static int64_t inboxes_bytes(int64_t ranks, int64_t inbox_bytes);
 
-  // Whether the copy engines do it, and if not, why (empty for one rank).
+  // Whether it is copied, and if not, why (empty for one rank).
   bool copies() const { return memory_ != nullptr; }
   const std::string& why_not() const { return why_not_; }
 
@@ -64,17 +60,15 @@ class ShardExchange {
   void watch() const;
   void take_turn(const std::vector<Piece>& turn, bool accumulate);
   std::byte* inbox(int64_t owner, int64_t from) const;
-  // Counters of a rank, by the rank that sets them.
-  int64_t has_written(int64_t rank) const { return rank; }
-  int64_t has_sent(int64_t rank) const { return memory_->size() + rank; }
-  int64_t has_taken(int64_t rank) const { return 2 * memory_->size() + rank; }
+  // What a rank tells another: how often it has written, sent to it, taken what that one has sent.
+  enum Counter : int64_t { kWritten, kSent, kTaken, kCounters };
 
   Group group_, watched_alone_;
   at::Device device_;
   at::Tensor watched_;
   std::string why_not_;
   int64_t shard_bytes_, inbox_bytes_;
-  std::unique_ptr<PeerMemory> memory_;  // shards, then an inbox for each other rank
+  std::shared_ptr<PeerMemory> memory_;  // shards, then an inbox for each other rank
   int64_t given_ = 0;                   // bytes of the shards
   uint32_t times_written_ = 0, turns_ = 0;
 };

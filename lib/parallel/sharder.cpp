@@ -130,8 +130,10 @@ void Sharder::initialise(uint64_t seed) {
 
 std::string Sharder::describe_exchange() const {
   if (!sharded()) return {};
-  return exchange_.copies() ? "shards travel by the GPUs' copy engines"
-                            : concat("shards travel by the process group: ", exchange_.why_not());
+  if (!exchange_.copies())
+    return concat("Shards travel by the process group: ", exchange_.why_not());
+  return device_.is_cuda() ? "Shards travel by the GPUs' copy engines"
+                           : "Shards travel through memory that the ranks share";
 }
 
 void Sharder::allocate_moments() {

@@ -138,7 +138,7 @@ MemoryPlan plan_memory(const DecoderConfig& model, const PlanConfig& config) {
     plan.workspace += 2 * config.tokens() * part.embedding.dim * config.element();
   }
   // The inboxes of gradients: a block's rows from each other rank.
-  if (config.mesh.dp_shard > 1 && config.copy_engines) {
+  if (config.mesh.dp_shard > 1 && config.copies_shards) {
     plan.workspace += ShardExchange::inboxes_bytes(
         config.mesh.dp_shard, gradient_inbox_bytes(units, config.sharder, config.mesh));
   }

@@ -15,8 +15,8 @@ struct PlanConfig {
   MeshShape mesh = {};
   bool async_tensor_parallel = false;
   bool loss_parallel = true;
-  // Whether shards travel by the copy engines of GPUs that share a host.
-  bool copy_engines = false;
+  // Whether shards are copied between ranks that share a host: see ShardExchange.
+  bool copies_shards = false;
 
   int64_t tokens() const { return batch * seq_len; }
   int64_t element() const { return static_cast<int64_t>(c10::elementSize(sharder.compute_dtype)); }

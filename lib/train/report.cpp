@@ -6,6 +6,7 @@
 #include "lib/base/log.hpp"
 #include "lib/config/check.hpp"
 #include "lib/metrics/flops.hpp"
+#include "lib/parallel/peer_memory.hpp"
 #include "lib/train/describe_model.hpp"
 #include "lib/train/float8_measurements.hpp"
 #include "lib/train/from_job.hpp"
@@ -32,13 +33,14 @@ JobPlan plan_job(const JobConfig& job, const MeshShape& mesh, const MeasureGroup
   plan.flops_per_token = flops_per_token(flops_inputs(plan.model, job.training.seq_len));
   plan.micro_batches = config::gradient_accumulation_steps(job, mesh.data_ranks());
   plan.tokens_per_step = plan.micro_batches * job.training.local_batch_size * job.training.seq_len;
-  const PlanConfig config{.batch = job.training.local_batch_size,
-                          .seq_len = job.training.seq_len,
-                          .sharder = sharder_config(job, mesh),
-                          .mesh = mesh,
-                          .async_tensor_parallel = job.parallelism.enable_async_tensor_parallel,
-                          .loss_parallel = !job.parallelism.disable_loss_parallel,
-                          .copy_engines = mesh.dp_shard * mesh.tp <= kGpusOfHost};
+  const PlanConfig config{
+      .batch = job.training.local_batch_size,
+      .seq_len = job.training.seq_len,
+      .sharder = sharder_config(job, mesh),
+      .mesh = mesh,
+      .async_tensor_parallel = job.parallelism.enable_async_tensor_parallel,
+      .loss_parallel = !job.parallelism.disable_loss_parallel,
+      .copies_shards = mesh.dp_shard * mesh.tp <= kGpusOfHost && PeerMemory::forbidden().empty()};
   plan.memory = plan_memory(plan.model, config);
   plan.traffic = plan_traffic(plan.model, config);
   return plan;

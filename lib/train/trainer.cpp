@@ -185,7 +185,7 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_, World& world_)
       results(device),
       schedule(titan::schedule(job)) {
   log_model(job, plan, device.name(), memory.capacity_line());
-  if (device.is_cuda() && mesh.shape.dp_shard > 1) log::info(sharder.describe_exchange());
+  if (mesh.shape.dp_shard > 1) log::info(sharder.describe_exchange());
   sharder.initialise(seed);
   if (std::optional<ResumeState> resume = checkpoints.load()) {
     completed_steps = resume->step;

@@ -35,7 +35,7 @@ UnitBytes unit_bytes(const Unit& unit, const PlanConfig& config) {
     bytes.gathered += shards * shard * config.element();
     if (parameter.only_float8()) bytes.gathered_for_float8 += shards * shard * config.element();
     bytes.whole_gradients += shards * shard * gradient;
-    if (gradient == sum || config.copy_engines) continue;
+    if (gradient == sum || config.copies_shards) continue;
     bytes.gradients_to_widen += shards * shard * gradient;
     bytes.widened_gradients += shards * shard * sum;
   }
@@ -46,7 +46,7 @@ UnitMemory::UnitMemory(const std::vector<Unit>& units, const PlanConfig& config,
                        MemoryTimeline& timeline)
     : sharded_(config.mesh.dp_shard > 1),
       reshard_(config.sharder.reshard_after_forward),
-      copy_engines_(config.copy_engines),
+      copies_shards_(config.copies_shards),
       timeline_(timeline) {
   for (const Unit& unit : units) {
     units_.push_back({.size = unit_bytes(unit, config),
@@ -115,7 +115,7 @@ void UnitMemory::start_reduce(size_t index) {
   reduce(in_reduction_, 0);
   if (!sums) return;
   // The process group's sums of later micro-batches have a place of their own.
-  const int64_t own_place = first || copy_engines_ ? 0 : unit.size.gradients;
+  const int64_t own_place = first || copies_shards_ ? 0 : unit.size.gradients;
   reduce(being_written_, being_written_ + unit.size.widened_gradients + own_place);
   reduce(being_written_, being_written_ - unit.size.gradients_to_widen);
   in_reduction_ = std::exchange(being_written_, 0);

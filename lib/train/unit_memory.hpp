@@ -62,7 +62,7 @@ class UnitMemory {
   void reduce(int64_t& part, int64_t bytes);
 
   std::vector<UnitState> units_;
-  bool sharded_, reshard_, copy_engines_;
+  bool sharded_, reshard_, copies_shards_;
   MemoryTimeline& timeline_;
   int64_t gathered_ = 0, most_gathered_ = 0;
   int64_t being_written_ = 0, in_reduction_ = 0, most_in_reduction_ = 0;

@@ -25,6 +25,10 @@ def mesh(replicate=1, shard=1, tensor=1):
             "--parallelism.tensor_parallel_degree", tensor)  # fmt: skip
 
 
+# In a rank's environment: what the ranks of a host exchange goes through process groups, as between hosts.
+PROCESS_GROUPS_ONLY = {"NCCL_P2P_DISABLE": "1"}
+
+
 def batch(sequences):
     return ("--training.local_batch_size", sequences)
 
@@ -41,9 +45,9 @@ class TitanTrain:
         }
 
     def start(self, *arguments, launcher=(), **options):
-        """The running process; its stdout and stderr are pipes of text."""
-        options = {"cwd": ROOT, "env": self.environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        options["env"] = {**options["env"], MARK: str(uuid.uuid4())}
+        """The running process, with `env` beside its environment; its stdout and stderr are pipes of text."""
+        options = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        options["env"] = {**self.environment, **options.get("env", {}), MARK: str(uuid.uuid4())}
         process = subprocess.Popen([str(part) for part in (*launcher, TITAN_TRAIN, *arguments)], text=True, **options)
         process.mark = options["env"][MARK]
         return process
@@ -129,7 +133,9 @@ def free_port():
 
 
 @contextlib.contextmanager
-def ranks_without_launcher(titan_train, size, *options, started=None, folders=None, port=None, rank_options=None):
+def ranks_without_launcher(
+    titan_train, size, *options, started=None, folders=None, port=None, rank_options=None, env=None
+):
     """The processes of the ranks `started`, by default all, as a loop in the shell would start them: rank 0 hosts the
     store. Each runs in its own folder of `folders`, and with its own further options."""
     port = port or free_port()
@@ -138,7 +144,7 @@ def ranks_without_launcher(titan_train, size, *options, started=None, folders=No
         for rank in started or range(size):
             place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size,
                      "MASTER_ADDR": "localhost", "MASTER_PORT": port}  # fmt: skip
-            environment = {**titan_train.environment, **{name: str(value) for name, value in place.items()}}
+            environment = {**(env or {}), **{name: str(value) for name, value in place.items()}}
             folder = folders / str(rank) if folders else ROOT
             more = (rank_options or {}).get(rank, ())
             processes.append(stack.enter_context(titan_train.running(*options, *more, env=environment, cwd=folder)))

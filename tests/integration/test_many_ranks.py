@@ -1,10 +1,10 @@
-"""Under the real torchrun, over gloo: training on any mesh takes the steps that one process takes."""
+"""Under the real torchrun, on the CPU: training on any mesh takes the steps that one process takes."""
 import json
 from types import SimpleNamespace
 
 import numpy
 import pytest
-from driver import SMALL, batch, mesh, step_records, tensors, torchrun
+from driver import PROCESS_GROUPS_ONLY, SMALL, batch, mesh, step_records, tensors, torchrun
 
 STEPS = 4
 GLOBAL_BATCH = 8
@@ -20,10 +20,10 @@ STAY = ("--parallelism.fsdp_reshard_after_forward", "never")
 SELECTIVE = ("--activation_checkpoint.mode", "selective", "--activation_checkpoint.selective_ac_option", "op")
 
 
-def train(titan_train, dump_folder, *options, launcher=()):
+def train(titan_train, dump_folder, *options, launcher=(), env=None):
     """A run: its output, losses and gradient norms of the steps, and every gradient of step 1, clipped: of those AdamW's
     first moment is then 1 - beta1."""
-    done = titan_train(*JOB, *options, "--job.dump_folder", dump_folder, launcher=launcher)
+    done = titan_train(*JOB, *options, "--job.dump_folder", dump_folder, launcher=launcher, env=env or {})
     records = step_records(dump_folder)
     assert [record["step"] for record in records] == list(range(1, STEPS + 1)), done.output
     moments = tensors(dump_folder / "checkpoint/step-1")
@@ -70,11 +70,35 @@ def one_process(titan_train, tmp_path_factory):
         pytest.param(4, (*mesh(tensor=4), *batch(4), *ASYNC, *SELECTIVE), id="tp4-async-accumulates-recomputes"),
     ],
 )
-def test_equals_one_process(titan_train, one_process, tmp_path, ranks, options):
+def test_equals_one_process(titan_train, one_process, tmp_path, request, ranks, options):
+    name = request.node.callspec.id
     run = train(titan_train, tmp_path, *options, launcher=torchrun(ranks))
     assert_equal_steps(run, one_process(*batch(8)))
     assert run.stderr == ""
     assert (f"Mesh: {ranks} ranks = " in run.output) == (ranks > 1)
+    assert ("Shards travel through memory that the ranks share" in run.output) == ("fsdp" in name or "hsdp" in name)
+
+
+@pytest.mark.parametrize(
+    "ranks, options",
+    [
+        pytest.param(2, (*mesh(shard=2), *batch(2), *FULL), id="fsdp2-accumulates-recomputes"),
+        pytest.param(4, (*mesh(replicate=2, shard=2), *batch(1)), id="hsdp-accumulates"),
+        pytest.param(4, (*mesh(shard=2, tensor=2), *batch(4), *STAY), id="fsdp2-tp2-stays"),
+    ],
+)
+def test_by_process_groups_equals_one_process(titan_train, one_process, tmp_path, ranks, options):
+    run = train(titan_train, tmp_path, *options, launcher=torchrun(ranks), env=PROCESS_GROUPS_ONLY)
+    assert_equal_steps(run, one_process(*batch(8)))
+    assert run.stderr == ""
+    assert "Shards travel by the process group: NCCL_P2P_DISABLE is 1" in run.output
+
+
+def test_async_tensor_parallel_needs_memory_that_ranks_share(titan_train, one_process, tmp_path):
+    options = (*mesh(tensor=2), *ASYNC, *batch(8))
+    run = train(titan_train, tmp_path, *options, launcher=torchrun(2), env=PROCESS_GROUPS_ONLY)
+    assert "parallelism.enable_async_tensor_parallel: NCCL_P2P_DISABLE is 1: plain tensor parallel runs" in run.output
+    assert_equal_steps(run, one_process(*batch(8)))
 
 
 # A column's scale spans the tokens of a micro-batch, so that float8 values depend on how the batch is cut.

@@ -7,12 +7,15 @@ import struct
 import time
 
 import pytest
-from driver import DEBUG_JOB, ROOT, SMALL, ranks_without_launcher, torchrun, wait_for, wait_for_step, workers
+from driver import DEBUG_JOB, PROCESS_GROUPS_ONLY, ROOT, SMALL, ranks_without_launcher, torchrun, wait_for, wait_for_step, workers
 
 BASE = (*SMALL, "--model.hf_assets_path", ROOT / "assets/tokenizer", "--checkpoint.no_enable",
         "--metrics.no_enable_tensorboard", "--debug.seed", 1)  # fmt: skip
 ENDLESS = ("--training.steps", 100000)
 SHORT_TIMEOUTS = ("--comm.init_timeout_seconds", 20, "--comm.train_timeout_seconds", 8)
+
+# What ranks wait in: memory that they share, or a process group.
+waiting_in = pytest.mark.parametrize("env", [{}, PROCESS_GROUPS_ONLY], ids=["shared-memory", "process-groups"])
 
 # Starts each rank in a folder of its own, so that a relative path is another file on each.
 IN_OWN_FOLDER = ("bash", "-c", 'cd "$0/$RANK" && exec "$@"')
@@ -48,9 +51,11 @@ def test_killed_rank(titan_train, tmp_path):
     assert rank == 1 and "SIGKILL" in text, errors
 
 
+@waiting_in
 @pytest.mark.parametrize("killed", [0, 1])
-def test_killed_rank_without_launcher(titan_train, tmp_path, killed):
-    with ranks_without_launcher(titan_train, 3, *BASE, *ENDLESS, "--job.dump_folder", tmp_path) as processes:
+def test_killed_rank_without_launcher(titan_train, tmp_path, killed, env):
+    options = (*BASE, *ENDLESS, "--job.dump_folder", tmp_path)
+    with ranks_without_launcher(titan_train, 3, *options, env=env) as processes:
         wait_for_step(processes[0], 2)
         processes[killed].kill()
         ends = ends_of(processes)
@@ -86,11 +91,12 @@ def test_failure_before_the_first_step_without_launcher(titan_train, tmp_path, b
         assert status == 2 and errors.startswith(f"titan-train: {start}") and "data.bin" in errors
 
 
-def test_failure_in_a_later_step(titan_train, tmp_path):
+@waiting_in
+def test_failure_in_a_later_step(titan_train, tmp_path, env):
     for rank in range(2):
         write_tokens(tmp_path / str(rank) / "data.bin")
     options = (*BASE, *ENDLESS, "--training.dataset_path", "data.bin")
-    with ranks_without_launcher(titan_train, 2, *options, folders=tmp_path) as processes:
+    with ranks_without_launcher(titan_train, 2, *options, folders=tmp_path, env=env) as processes:
         wait_for_step(processes[0], 2)
         os.truncate(tmp_path / "1" / "data.bin", 0)
         (status0, errors0), (status1, errors1) = ends_of(processes)
@@ -102,9 +108,10 @@ def test_failure_in_a_later_step(titan_train, tmp_path):
 # ---- A rank hangs, or never comes ----
 
 
-def test_hanging_rank(titan_train, tmp_path):
+@waiting_in
+def test_hanging_rank(titan_train, tmp_path, env):
     options = (*BASE, *ENDLESS, *SHORT_TIMEOUTS, "--job.dump_folder", tmp_path)
-    with ranks_without_launcher(titan_train, 3, *options) as processes:
+    with ranks_without_launcher(titan_train, 3, *options, env=env) as processes:
         wait_for_step(processes[0], 2)
         processes[1].send_signal(signal.SIGSTOP)
         begin = time.monotonic()

@@ -24,11 +24,7 @@ def test_several_lines_stay_several_lines(titan_train):
 
 def test_exception_in_a_thread(titan_train, tmp_path):
     error_file = tmp_path / "error.json"
-    environment = {
-        **titan_train.environment,
-        "LD_PRELOAD": BUILD / "tests" / "throw_in_thread.so",
-        "TORCHELASTIC_ERROR_FILE": error_file,
-    }
+    environment = {"LD_PRELOAD": BUILD / "tests" / "throw_in_thread.so", "TORCHELASTIC_ERROR_FILE": error_file}
     done = titan_train(*SMALL, "--job.dump_folder", tmp_path, env=environment, expect=1)
     assert "titan-train: the thread's own reason" in done.stderr
     assert json.loads(error_file.read_text())["message"]["message"] == "the thread's own reason"
@@ -36,7 +32,7 @@ def test_exception_in_a_thread(titan_train, tmp_path):
 
 def test_no_error_file_where_all_is_well(titan_train, tmp_path):
     error_file = tmp_path / "error.json"
-    titan_train("--version", env={**titan_train.environment, "TORCHELASTIC_ERROR_FILE": error_file})
+    titan_train("--version", env={"TORCHELASTIC_ERROR_FILE": error_file})
     assert not error_file.exists()
 
 

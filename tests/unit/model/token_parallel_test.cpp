@@ -36,7 +36,6 @@ TEST(TokenParallel, TheResidualIsRoundedOnce) {
       const at::Tensor y =
           linear_forward_scattered(context, weight, linear_input(weight, x), residual);
       EXPECT_TRUE(y.equal(at::full_like(residual, 258))) << y;
-      world.host_group("end")->barrier();  // a rank that ends takes what it has sent with it
     });
   }
 }

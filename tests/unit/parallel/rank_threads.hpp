@@ -3,6 +3,7 @@
 
 #include <ATen/Parallel.h>
 
+#include <cstdlib>
 #include <exception>
 #include <functional>
 #include <thread>
@@ -11,6 +12,14 @@
 #include "lib/parallel/world.hpp"
 
 namespace titan::testing {
+
+// While one lives, ranks share no memory: all that they exchange goes through process groups.
+class ProcessGroupsOnly {
+ public:
+  ProcessGroupsOnly() { setenv("NCCL_P2P_DISABLE", "1", /*overwrite=*/1); }
+  ~ProcessGroupsOnly() { unsetenv("NCCL_P2P_DISABLE"); }
+  ProcessGroupsOnly(const ProcessGroupsOnly&) = delete;
+};
 
 inline void on_every_rank(int64_t size, const std::function<void(World&)>& run) {
   std::vector<World> worlds = World::threads(size);

@@ -5,11 +5,12 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <chrono>
 #include <functional>
 #include <random>
 #include <thread>
+
+#include "tests/unit/parallel/rank_threads.hpp"
 
 namespace titan {
 namespace {
@@ -24,18 +25,15 @@ void dawdle(std::mt19937& random) {
 using Rank = std::function<void(ShardExchange&, int64_t rank, std::mt19937& random)>;
 
 void on_ranks(int64_t ranks, int64_t shard_bytes, int64_t inbox_bytes, const Rank& body) {
-  auto memories =
-      PeerMemory::of_threads(ranks, shard_bytes + ShardExchange::inboxes_bytes(ranks, inbox_bytes),
-                             ShardExchange::counters_per_rank() * ranks);
-  std::vector<std::jthread> threads;
-  for (int64_t rank = 0; rank < ranks; ++rank) {
-    threads.emplace_back([&, rank] {
-      ShardExchange exchange(std::move(memories[static_cast<size_t>(rank)]), shard_bytes,
-                             inbox_bytes);
-      std::mt19937 random(static_cast<unsigned>(rank));
-      body(exchange, rank, random);
-    });
-  }
+  std::vector<int64_t> all;
+  for (int64_t rank = 0; rank < ranks; ++rank) all.push_back(rank);
+  testing::on_every_rank(ranks, [&](World& world) {
+    ShardExchange exchange(world.group("ranks", all), {}, ops::Device::cpu(), shard_bytes,
+                           inbox_bytes);
+    ASSERT_EQ(exchange.why_not(), "");
+    std::mt19937 random(static_cast<unsigned>(world.rank()));
+    body(exchange, world.rank(), random);
+  });
 }
 
 // Integers, which bf16 and sums of a few hold exactly, that no other step, rank or tensor has.
@@ -134,26 +132,6 @@ TEST(ShardExchange, AddsInTheOrderOfTheRanks) {
     for (int64_t other = 1; other < kRanks; ++other) expected += of_rank(other).chunk(kRanks)[rank];
     EXPECT_TRUE(at::equal(sum, expected));
   });
-}
-
-// Counts grow past what a counter holds.
-TEST(PeerMemory, WaitsForCountsThatWrapAround) {
-  auto memories = PeerMemory::of_threads(2, /*bytes=*/0, /*counters=*/1);
-  for (const uint32_t reached : {7u, 0x7ffeu, 0xfffdu, 0x17ffcu, 0x1fffbu}) {
-    memories[0]->set(1, 0, reached);
-    memories[1]->wait(0, reached);
-    memories[1]->wait(0, reached - 5);
-    for (const uint32_t next : {reached + 1, reached + 5}) {
-      std::atomic<bool> is_set = false;
-      const std::jthread other([&] {
-        std::this_thread::sleep_for(std::chrono::milliseconds(2));
-        is_set = true;
-        memories[0]->set(1, 0, next);
-      });
-      memories[1]->wait(0, next);
-      EXPECT_TRUE(is_set) << next << " after " << reached;
-    }
-  }
 }
 
 }  // namespace

@@ -102,14 +102,14 @@ TEST(MeshPlanNumbers, UnevenRowsArePadded) {
 
 TEST(MeshPlanNumbers, WeightsAndGradientsInFlight) {
   const DecoderConfig model = registry("llama3", "8B", {.n_layers = 4, .vocab_size = 1024});
-  const auto plan = [&](bool reshard, bool copy_engines = false) {
+  const auto plan = [&](bool reshard, bool copies_shards = false) {
     SharderConfig sharding = in_bf16();
     sharding.reshard_after_forward = reshard;
     return plan_memory(model, {.batch = 1,
                                .seq_len = 8192,
                                .sharder = sharding,
                                .mesh = {1, 4, 1},
-                               .copy_engines = copy_engines});
+                               .copies_shards = copies_shards});
   };
   const int64_t matrices = 2 * 4096 * 4096 + 2 * 1024 * 4096 + 3 * 14336LL * 4096;
   const int64_t norms = 2 * 4096, block = matrices + norms;

@@ -17,6 +17,7 @@ namespace {
 
 using testing::MeshModel;
 using testing::on_every_rank;
+using testing::ProcessGroupsOnly;
 
 constexpr int64_t kBatch = 2, kSeqLen = 24;
 
@@ -28,11 +29,17 @@ struct Case {
   std::optional<Float8Recipe> float8 = {};
   int64_t vocab = 64;
   bool loss_parallel = true;
+  bool copies_shards = true;
 };
 
 SharderConfig never(SharderConfig sharding) {
   sharding.reshard_after_forward = false;
   return sharding;
+}
+
+Case by_process_group(Case each) {
+  each.copies_shards = false;
+  return each;
 }
 
 std::vector<Case> cases() {
@@ -54,6 +61,8 @@ std::vector<Case> cases() {
       {"tp, float8, wgrad in bf16", {1, 1, 2}, in_bf16(), {kNothing, kBlock}, kGwHp},
       {"tp, whole logits", {1, 1, 2}, in_bf16(), {kNothing}, {}, 64, false},
       {"fsdp and tp", {1, 2, 2}, in_bf16(), {kNothing, kGateUp, kBlock}, kRowwise},
+      by_process_group({"fsdp by a process group", {1, 2, 1}, never(in_bf16(2))}),
+      by_process_group({"hsdp by a process group", {2, 2, 1}, in_bf16(2)}),
   };
 }
 
@@ -78,7 +87,8 @@ PlanConfig config_of(const Case& each) {
           .seq_len = kSeqLen,
           .sharder = each.sharding,
           .mesh = each.mesh,
-          .loss_parallel = each.loss_parallel};
+          .loss_parallel = each.loss_parallel,
+          .copies_shards = each.copies_shards};
 }
 
 int64_t bytes(const at::Tensor& tensor) {
@@ -97,6 +107,8 @@ template <class Test>
 void on_meshes(Test test) {
   for (const Case& each : cases()) {
     SCOPED_TRACE(each.name);
+    std::optional<ProcessGroupsOnly> process_groups_only;
+    if (!each.copies_shards) process_groups_only.emplace();
     Ranks ranks(each.mesh.size());
     on_every_rank(each.mesh.size(), [&](World& world) {
       MeshModel model(model_of(each), each.sharding, each.mesh, world, each.loss_parallel);
@@ -271,7 +283,7 @@ struct Collectives {
 Collectives new_collectives() {
   static int64_t next_id = 0;
   const std::map<std::string, int64_t> sizes = {
-      {"Float", 4}, {"Int", 4}, {"BFloat16", 2}, {"Double", 8}};
+      {"Byte", 1}, {"Float", 4}, {"Int", 4}, {"BFloat16", 2}, {"Double", 8}};
   const auto trace = nlohmann::json::parse(c10d::dump_fr_trace_json(true, false));
   Collectives found;
   int64_t last_id = next_id - 1;
@@ -296,12 +308,17 @@ Collectives new_collectives() {
 }
 
 TEST(MeshPlan, RanksSendWhatThePlanSays) {
-  for (const Case& each : cases()) {
+  const ProcessGroupsOnly whose_collectives_are_recorded;
+  for (Case each : cases()) {
     if (each.mesh.size() != 2) continue;  // with more axes than one gloo does not tell them apart
     SCOPED_TRACE(each.name);
-    new_collectives();
+    each.copies_shards = false;
+    Ranks ranks(2);
     on_every_rank(2, [&](World& world) {
       MeshModel model(model_of(each), each.sharding, each.mesh, world, each.loss_parallel);
+      ranks.barrier.arrive_and_wait();
+      if (world.rank() == 0) new_collectives();
+      ranks.barrier.arrive_and_wait();
       forward_backward(model, each);
     });
     const Collectives found = new_collectives();

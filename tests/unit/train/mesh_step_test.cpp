@@ -13,6 +13,7 @@ namespace {
 
 using testing::MeshOutcome;
 using testing::NamedTensors;
+using testing::ProcessGroupsOnly;
 using testing::run_on_mesh;
 
 // Tokens so few that the embedding exchanges its outputs, and so many that the table is gathered.
@@ -52,6 +53,7 @@ struct MeshCase {
   bool reshard_after_forward = true;
   std::vector<Recompute> recompute = {Recompute::kNothing, Recompute::kNothing};
   int64_t seq_len = kShort;
+  bool process_group = false;
 };
 
 std::string name_of(const ::testing::TestParamInfo<MeshCase>& info) {
@@ -60,6 +62,7 @@ std::string name_of(const ::testing::TestParamInfo<MeshCase>& info) {
       concat("replicate", test.mesh.dp_replicate, "_shard", test.mesh.dp_shard, "_tp", test.mesh.tp,
              "_micro", test.micro_batches, test.reshard_after_forward ? "" : "_never");
   if (test.seq_len == kLong) name += "_long";
+  if (test.process_group) name += "_process_group";
   for (Recompute recompute : test.recompute) name += concat("_", static_cast<int>(recompute));
   return name;
 }
@@ -86,6 +89,8 @@ TEST_P(StepOnMesh, EqualsOneProcess) {
   const auto steps = two_steps(test.micro_batches, test.seq_len);
 
   const MeshOutcome one = run_on_mesh(config, sharding, {}, steps);
+  std::optional<ProcessGroupsOnly> process_groups_only;
+  if (test.process_group) process_groups_only.emplace();
   const MeshOutcome many = run_on_mesh(config, sharding, test.mesh, steps);
 
   expect_close(many.initial, one.initial, 0);
@@ -178,6 +183,21 @@ TEST(StepOnRanksWithoutRows, EqualsOneProcess) {
   expect_close(many.updated, one.updated, 1e-6);
 }
 
+// What two ranks send is in bf16, and their sum in fp32, whichever way it travels.
+TEST(StepInBf16, CopiesGiveTheBitsOfTheProcessGroup) {
+  const DecoderConfig config = config_for({{1, 2, 2}});
+  const auto steps = two_steps(1, kLong);
+  for (const MeshShape& mesh : {MeshShape{1, 2, 1}, MeshShape{2, 2, 1}, MeshShape{1, 2, 2}}) {
+    const MeshOutcome copied = run_on_mesh(config, in_bf16(), mesh, steps);
+    const ProcessGroupsOnly process_groups_only;
+    const MeshOutcome sent = run_on_mesh(config, in_bf16(), mesh, steps);
+    EXPECT_EQ(copied.losses, sent.losses);
+    EXPECT_EQ(copied.validation_loss, sent.validation_loss);
+    expect_close(copied.gradients, sent.gradients, 0);
+    expect_close(copied.updated, sent.updated, 0);
+  }
+}
+
 // training.dtype = "bfloat16": masters that a step rounds, each on the rank that stores it.
 TEST(StepOfBf16Masters, EqualsOneProcess) {
   const DecoderConfig config = config_for({{1, 2, 2}});
@@ -221,7 +241,11 @@ INSTANTIATE_TEST_SUITE_P(
         MeshCase{{2, 1, 1}, 2}, MeshCase{{2, 2, 1}}, MeshCase{{2, 2, 1}, 2}, MeshCase{{1, 1, 2}},
         MeshCase{{1, 1, 4}}, MeshCase{{1, 1, 2}, 2, true, {kGateUp, kBlock}}, MeshCase{{1, 2, 2}},
         MeshCase{{1, 2, 2}, 2, false, {kNothing}, kLong},
-        MeshCase{{1, 2, 2}, 2, false, {kBlock, kGateUp}}, MeshCase{{2, 1, 2}}, MeshCase{{2, 2, 2}}),
+        MeshCase{{1, 2, 2}, 2, false, {kBlock, kGateUp}}, MeshCase{{2, 1, 2}}, MeshCase{{2, 2, 2}},
+        MeshCase{{1, 4, 1}, 1, true, {kGateUp, kBlock}, kShort, true},
+        MeshCase{{1, 2, 1}, 2, false, {kNothing}, kLong, true},
+        MeshCase{{2, 2, 1}, 2, true, {kBlock}, kShort, true},
+        MeshCase{{1, 2, 2}, 2, true, {kBlock, kGateUp}, kShort, true}),
     name_of);
 
 // Float8 copies are of a rank's own tokens and of whole weights: as if one process accumulated the

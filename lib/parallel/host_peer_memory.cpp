@@ -1,0 +1,129 @@
+// Memory that the processes of a host share, for ranks that compute on the CPU.
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <ctime>
+
+#include "lib/base/error.hpp"
+#include "lib/parallel/peer_error.hpp"
+#include "lib/parallel/peer_memory.hpp"
+
+namespace titan {
+namespace {
+
+constexpr std::chrono::milliseconds kLook{50};  // how often a waiting rank looks for the other one
+constexpr size_t kEnded = 128;  // bytes behind the memory: whether its rank has ended
+
+// The memory's file of the process, by which others open it.
+struct SharedFile {
+  pid_t process;
+  int descriptor;
+};
+
+std::atomic_ref<uint32_t> value_at(std::byte* address) {
+  return std::atomic_ref(*reinterpret_cast<uint32_t*>(address));
+}
+
+class HostPeerMemory final : public PeerMemory {
+ public:
+  explicit HostPeerMemory(Group group) : group_(std::move(group)) {}
+
+  ~HostPeerMemory() override {
+    if (std::byte* own = mapped(rank())) value_at(own + bytes_).store(1);
+    for (int64_t any = 0; any < size(); ++any) {
+      if (mapped(any) != nullptr) munmap(mapped(any), bytes_ + kEnded);
+    }
+    for (const int process : processes_) close(process);
+    if (file_ >= 0) close(file_);
+  }
+
+  void copy(void* to, const void* from, size_t bytes) const override {
+    std::memcpy(to, from, bytes);
+  }
+
+  void set(int64_t rank, int64_t counter, uint32_t count) const override {
+    std::byte* address = counter_at(rank, this->rank(), counter);
+    value_at(address).store(as_value(count));
+    syscall(SYS_futex, address, FUTEX_WAKE, INT32_MAX, nullptr, nullptr, 0);
+  }
+
+  void wait(int64_t rank, int64_t counter, uint32_t count) const override {
+    std::byte* address = counter_at(this->rank(), rank, counter);
+    const auto limit = group_.timeout();
+    const auto begin = std::chrono::steady_clock::now();
+    for (bool ended = false;; ended = has_ended(rank)) {  // which it may after it has set the count
+      const uint32_t value = value_at(address).load();
+      if (static_cast<int32_t>(value - as_value(count)) >= 0) return;
+      if (ended) throw PeerError(concat("rank ", rank, " of the group has ended"));
+      if (std::chrono::steady_clock::now() - begin > limit) {
+        throw PeerError(concat("rank ", rank, " of the group has written nothing for ",
+                               limit.count() / 1000, " s"));
+      }
+      const timespec look = {0, std::chrono::nanoseconds(kLook).count()};
+      syscall(SYS_futex, address, FUTEX_WAIT, value, &look, nullptr, 0);
+    }
+  }
+
+ private:
+  std::byte* allocate(size_t bytes, Handle& handle) override {
+    bytes_ = (bytes + kEnded - 1) / kEnded * kEnded;
+    file_ = memfd_create("titan-train", MFD_CLOEXEC);
+    const bool sized = file_ >= 0 && ftruncate(file_, static_cast<off_t>(bytes_ + kEnded)) == 0;
+    std::byte* own = sized ? map_file(file_) : nullptr;
+    TITAN_CHECK(own != nullptr, "cannot take ", bytes >> 20,
+                " MiB of memory for what the ranks of a host share: ", std::strerror(errno));
+    const SharedFile shared = {getpid(), file_};
+    std::memcpy(handle.data(), &shared, sizeof shared);
+    return own;
+  }
+
+  std::byte* map(int64_t, const Handle& handle, size_t, std::string& error) override {
+    SharedFile shared;
+    std::memcpy(&shared, handle.data(), sizeof shared);
+    processes_.push_back(static_cast<int>(syscall(SYS_pidfd_open, shared.process, 0)));
+    std::byte* mapped = nullptr;
+    if (processes_.back() >= 0) {
+      const std::string path = concat("/proc/", shared.process, "/fd/", shared.descriptor);
+      const int file = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+      if (file >= 0) mapped = map_file(file);
+      if (file >= 0) close(file);
+    }
+    if (mapped == nullptr) {
+      error = concat("the processes cannot map each other's memory (", std::strerror(errno), ")");
+    }
+    return mapped;
+  }
+
+  std::byte* map_file(int file) const {
+    void* mapped = mmap(nullptr, bytes_ + kEnded, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    return mapped == MAP_FAILED ? nullptr : static_cast<std::byte*>(mapped);
+  }
+
+  // Its process, or, by an exception or because all is done, its part in this memory.
+  bool has_ended(int64_t rank) const {
+    if (value_at(mapped(rank) + bytes_).load() != 0) return true;
+    pollfd process = {processes_[static_cast<size_t>(rank < this->rank() ? rank : rank - 1)],
+                      POLLIN, 0};
+    return rank != this->rank() && poll(&process, 1, 0) == 1;
+  }
+
+  Group group_;
+  size_t bytes_ = 0;
+  int file_ = -1;
+  std::vector<int> processes_;  // of the other ranks, in order
+};
+
+}  // namespace
+
+std::unique_ptr<PeerMemory> make_host_peer_memory(const Group& group) {
+  return std::make_unique<HostPeerMemory>(group);
+}
+
+}  // namespace titan
