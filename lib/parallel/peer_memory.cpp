@@ -79,7 +79,7 @@ std::shared_ptr<PeerMemory> PeerMemory::open(const Group& group, const ops::Devi
     const Invitation& other = all[static_cast<size_t>(rank)];
     if (rank == group.rank()) continue;
     if (other.host != mine.host) {
-      error = "the ranks are not all on one host";
+      error = "the ranks are not all on one host, or in one container";
     } else {
       memory->mapped_[static_cast<size_t>(rank)] =
           memory->map(rank, other.handle, all_bytes, error);
