@@ -26,7 +26,6 @@ class HostGroup {
   // The message of rank 0.
   std::string broadcast(std::string message);
   // Element by element over the ranks, in place.
-  void sum_(std::span<int64_t> values);
   void max_(std::span<int64_t> values);
 };
 

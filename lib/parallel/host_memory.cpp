@@ -66,6 +66,7 @@ std::string gib(int64_t bytes) {
 }
 
 struct Host {
+  std::string name;
   int64_t ranks = 0;
   int64_t wanted = 0;
   int64_t available = std::numeric_limits<int64_t>::max();
@@ -78,32 +79,37 @@ HostMemory HostMemory::here(const fs::path& root) {
   ::gethostname(name, sizeof name - 1);
   const std::optional<int64_t> kib = number_of(root / "proc/meminfo", "MemAvailable:");
   const int64_t of_host = kib ? *kib * 1024 : std::numeric_limits<int64_t>::max();
-  return {name, std::min(of_host, left_by_limits(root))};
+  std::string boot_id;
+  std::ifstream(root / "proc/sys/kernel/random/boot_id") >> boot_id;
+  return {name, boot_id, std::min(of_host, left_by_limits(root))};
 }
 
 int64_t require_host_memory(HostGroup& group, int64_t wanted, const HostMemory& memory,
                             const std::string& purpose) {
+  // Containers on one host have names, and limits, of their own.
   std::map<std::string, Host> hosts;
-  const std::string mine = concat(wanted, " ", memory.available, " ", memory.host);
-  for (const std::string& message : group.exchange(mine)) {
+  const std::string own = concat(memory.boot_id, " ", memory.host);
+  for (const std::string& message :
+       group.exchange(concat(wanted, " ", memory.available, " ", own))) {
     std::istringstream words(message);
     int64_t of_rank = 0, available = 0;
-    std::string name;
-    std::getline(words >> of_rank >> available >> std::ws, name);
-    Host& host = hosts[name];
+    std::string identity;
+    std::getline((words >> of_rank >> available).ignore(1), identity);
+    Host& host = hosts[identity];
+    host.name = identity.substr(identity.find(' ') + 1);
     ++host.ranks;
     host.wanted += of_rank;
     host.available = std::min(host.available, available);
   }
-  for (const auto& [name, host] : hosts) {
+  for (const auto& [_, host] : hosts) {
     if (host.wanted <= host.available) continue;
-    throw InputError(concat(purpose, " takes ", gib(host.wanted), " of host memory on ", name, " (",
-                            host.ranks, host.ranks == 1 ? " rank" : " ranks", "), where ",
+    throw InputError(concat(purpose, " takes ", gib(host.wanted), " of host memory on ", host.name,
+                            " (", host.ranks, host.ranks == 1 ? " rank" : " ranks", "), where ",
                             gib(host.available),
                             " are available: free some or raise the job's limit, or train on more "
                             "hosts"));
   }
-  return hosts.at(memory.host).ranks;
+  return hosts.at(own).ranks;
 }
 
 }  // namespace titan

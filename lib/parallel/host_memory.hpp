@@ -13,6 +13,7 @@ namespace titan {
 // What one rank sees of its host.
 struct HostMemory {
   std::string host;
+  std::string boot_id;    // tells hosts of one name apart
   int64_t available = 0;  // bytes
 
   // Asks the kernel. `root` is where its /proc and /sys are looked for.

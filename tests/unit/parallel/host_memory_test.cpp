@@ -69,16 +69,20 @@ TEST_F(FakeRoot, SoDoesThatOfAGroupAround) {
 
 TEST(HostMemory, ThisHostHasSome) { EXPECT_GT(HostMemory::here().available, 1 << 20); }
 
-// Ranks 0 and 1 are on one host, rank 2 on another.
-int64_t ask(World& world, int64_t wanted, int64_t available) {
+// Ranks 0 and 1 are on one host, rank 2 on another, which may have the same name.
+int64_t ask(World& world, int64_t wanted, int64_t available, const char* other_name = "node b") {
   const auto group = world.host_group("memory");
-  const std::string host = world.rank() < 2 ? "node a" : "node b";
-  return require_host_memory(*group, wanted, {host, available}, "this test");
+  const HostMemory memory = world.rank() < 2 ? HostMemory{"node a", "1", available}
+                                             : HostMemory{other_name, "2", available};
+  return require_host_memory(*group, wanted, memory, "this test");
 }
 
 TEST(HostMemory, CountsTheRanksOfEachHost) {
-  testing::on_every_rank(
-      3, [](World& world) { EXPECT_EQ(ask(world, 2 * kGiB, 4 * kGiB), world.rank() < 2 ? 2 : 1); });
+  for (const char* other_name : {"node a", "node b"}) {
+    testing::on_every_rank(3, [&](World& world) {
+      EXPECT_EQ(ask(world, 2 * kGiB, 4 * kGiB, other_name), world.rank() < 2 ? 2 : 1);
+    });
+  }
 }
 
 TEST(HostMemory, TheRanksOfAHostCountTogetherAndAllHearOfIt) {
