@@ -31,6 +31,11 @@ StreamWaitValue stream_wait_value() {
   return reinterpret_cast<StreamWaitValue>(function);
 }
 
+std::string no_mapping(cudaError_t status) {
+  cudaGetLastError();  // an answer, not an error to be found by a later check
+  return concat("the GPUs cannot map each other's memory (", cudaGetErrorString(status), ")");
+}
+
 class CudaPeerMemory final : public PeerMemory {
  public:
   void copy(void* to, const void* from, size_t bytes) const override {
@@ -51,7 +56,7 @@ class CudaPeerMemory final : public PeerMemory {
   }
 
  private:
-  std::byte* allocate(size_t bytes, Handle& handle) override {
+  std::byte* allocate(size_t bytes, Handle& handle, std::string& error) override {
     std::byte* own = nullptr;
     const cudaError_t allocation = cudaMalloc(reinterpret_cast<void**>(&own), bytes);
     TITAN_CHECK(allocation == cudaSuccess, "cannot take ", bytes >> 20,
@@ -68,26 +73,23 @@ class CudaPeerMemory final : public PeerMemory {
 
     static_assert(sizeof(cudaIpcMemHandle_t) == sizeof(Handle));
     cudaIpcMemHandle_t ipc;
-    handle_status_ = cudaIpcGetMemHandle(&ipc, own);
-    cudaGetLastError();  // an answer, not an error to be found by a later check
-    std::memcpy(handle.data(), &ipc, sizeof ipc);
+    const cudaError_t status = cudaIpcGetMemHandle(&ipc, own);
+    if (status == cudaSuccess) {
+      std::memcpy(handle.data(), &ipc, sizeof ipc);
+    } else {
+      error = no_mapping(status);
+    }
     return own;
   }
 
   std::byte* map(int64_t, const Handle& handle, size_t, std::string& error) override {
+    cudaIpcMemHandle_t ipc;
+    std::memcpy(&ipc, handle.data(), sizeof ipc);
     void* mapped = nullptr;
-    cudaError_t status = handle_status_;
-    if (status == cudaSuccess) {
-      cudaIpcMemHandle_t ipc;
-      std::memcpy(&ipc, handle.data(), sizeof ipc);
-      status = cudaIpcOpenMemHandle(&mapped, ipc, cudaIpcMemLazyEnablePeerAccess);
-    }
-    if (status != cudaSuccess) {
-      cudaGetLastError();
-      error = concat("the GPUs cannot map each other's memory (", cudaGetErrorString(status), ")");
-      return nullptr;
-    }
-    return static_cast<std::byte*>(mapped);
+    const cudaError_t status = cudaIpcOpenMemHandle(&mapped, ipc, cudaIpcMemLazyEnablePeerAccess);
+    if (status == cudaSuccess) return static_cast<std::byte*>(mapped);
+    error = no_mapping(status);
+    return nullptr;
   }
 
   void unmap_others() override {
@@ -104,7 +106,6 @@ class CudaPeerMemory final : public PeerMemory {
 
   uint32_t* counts_ = nullptr;  // 0, 1, 2, ... as values: what is copied into a counter
   int64_t taken_ = 0;
-  cudaError_t handle_status_ = cudaSuccess;
 };
 
 }  // namespace

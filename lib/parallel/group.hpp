@@ -41,7 +41,7 @@ class Group {
   void all_reduce_(const at::Tensor& tensor, Reduction reduction = Reduction::kSum) const;
   void all_reduce_(const std::vector<at::Tensor>& tensors) const;
 
-  // How long a rank may wait for the others; of several ranks.
+  // How long a rank may wait for the others. Not for one rank.
   std::chrono::milliseconds timeout() const;
 
  private:

@@ -6,6 +6,7 @@
 #include "lib/base/error.hpp"
 
 namespace titan {
+
 void HostGroup::barrier() { exchange({}); }
 
 std::string HostGroup::broadcast(std::string message) {

@@ -1,14 +1,11 @@
 #include "lib/parallel/peer_memory.hpp"
 
 #include <ATen/ATen.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <string_view>
-
-#include "lib/base/error.hpp"
 
 namespace titan {
 namespace {
@@ -19,12 +16,11 @@ int64_t bytes_of_counters(int64_t counters) {
   return (counters * kCounterStride + 511) / 512 * 512;
 }
 
-// Which host, since when it has been up, and whose process ids hold here.
-using Host = std::array<char, 128>;
+// Which host, and since when it has been up.
+using Host = std::array<char, 64>;
 Host host_identity() {
   Host host{};
-  std::ifstream("/proc/sys/kernel/random/boot_id").read(host.data(), 64);
-  (void)!readlink("/proc/self/ns/pid", host.data() + 64, 63);
+  std::ifstream("/proc/sys/kernel/random/boot_id").read(host.data(), host.size() - 1);
   return host;
 }
 
@@ -65,7 +61,11 @@ std::shared_ptr<PeerMemory> PeerMemory::open(const Group& group, const ops::Devi
     Host host;
   };
   Invitation mine{{}, host_identity()};
-  memory->mapped_[static_cast<size_t>(group.rank())] = memory->allocate(all_bytes, mine.handle);
+  std::string error = forbidden();
+  if (error.empty()) {
+    memory->mapped_[static_cast<size_t>(group.rank())] =
+        memory->allocate(all_bytes, mine.handle, error);
+  }
   at::Tensor message = at::empty({sizeof mine}, at::TensorOptions(at::kByte));
   std::memcpy(message.mutable_data_ptr(), &mine, sizeof mine);
   at::Tensor messages = at::empty({group.size() * message.numel()}, device.options(at::kByte));
@@ -74,12 +74,11 @@ std::shared_ptr<PeerMemory> PeerMemory::open(const Group& group, const ops::Devi
   std::vector<Invitation> all(static_cast<size_t>(group.size()));
   std::memcpy(all.data(), messages.const_data_ptr(), all.size() * sizeof mine);
 
-  std::string error = forbidden();
   for (int64_t rank = 0; rank < group.size() && error.empty(); ++rank) {
     const Invitation& other = all[static_cast<size_t>(rank)];
     if (rank == group.rank()) continue;
     if (other.host != mine.host) {
-      error = "the ranks are not all on one host, or in one container";
+      error = "the ranks are not all on one host";
     } else {
       memory->mapped_[static_cast<size_t>(rank)] =
           memory->map(rank, other.handle, all_bytes, error);

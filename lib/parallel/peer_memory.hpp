@@ -23,12 +23,13 @@ class PeerMemory {
   // Collective over the group: `bytes` on every rank, and for each rank so many counters there, all
   // 0. Null, on all ranks alike, where they cannot map each other's memory or shall not; `why_not`
   // then says why. GPU memory stays until the process ends, since other ranks may still be reading
-  // it. Throws Error where there is not so much.
+  // it; a CPU rank that lets go of its memory has ended for the others that wait for it. Throws
+  // Error where a GPU has not so much.
   static std::shared_ptr<PeerMemory> open(const Group& group, const ops::Device& device,
                                           int64_t bytes, int64_t counters, std::string& why_not);
-  // Why it shall not be, by the environment of this process: NCCL's own switches NCCL_P2P_DISABLE
-  // and NCCL_P2P_LEVEL, for hosts on which GPUs do not reach each other's memory, or not rightly.
-  // Empty if it may.
+  // Why it shall not be, by the environment of this process: NCCL_P2P_DISABLE=1 or
+  // NCCL_P2P_LEVEL=LOC, NCCL's own switches for hosts on which GPUs do not reach each other's
+  // memory, or not rightly; here for ranks on the CPU too. Empty if it may.
   static std::string forbidden();
 
   virtual ~PeerMemory() = default;
@@ -56,8 +57,8 @@ class PeerMemory {
   using Handle = std::array<std::byte, 64>;  // what another process maps memory by
 
   PeerMemory() = default;
-  // Zeroed memory of this rank, and its handle.
-  virtual std::byte* allocate(size_t bytes, Handle& handle) = 0;
+  // Zeroed memory of this rank, and its handle. With `error` if other ranks cannot map it.
+  virtual std::byte* allocate(size_t bytes, Handle& handle, std::string& error) = 0;
   // Another rank's, as mapped here; null, with `error`, if it cannot be.
   virtual std::byte* map(int64_t rank, const Handle& handle, size_t bytes, std::string& error) = 0;
   // Where not all could map all: first what is mapped, then, when nobody maps it any more, the own.

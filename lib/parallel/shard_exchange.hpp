@@ -45,7 +45,8 @@ class ShardExchange {
   void all_gather(const std::vector<Transfer>& transfers) const;
 
   // out = [out +] the sum over the ranks, from the first to the last, of this rank's rows of `in`.
-  // `out` is fp32. Through NCCL and gloo `in` must have its dtype, and `accumulate` be false.
+  // `out` is fp32 (CPU only: fp64). Through NCCL and gloo `in` must have its dtype, and
+  // `accumulate` be false.
   void reduce_scatter(const std::vector<Transfer>& transfers, bool accumulate);
 
  private:

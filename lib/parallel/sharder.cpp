@@ -130,8 +130,9 @@ void Sharder::initialise(uint64_t seed) {
 
 std::string Sharder::describe_exchange() const {
   if (!sharded()) return {};
-  if (!exchange_.copies())
+  if (!exchange_.copies()) {
     return concat("Shards travel by the process group: ", exchange_.why_not());
+  }
   return device_.is_cuda() ? "Shards travel by the GPUs' copy engines"
                            : "Shards travel through memory that the ranks share";
 }

@@ -33,14 +33,15 @@ JobPlan plan_job(const JobConfig& job, const MeshShape& mesh, const MeasureGroup
   plan.flops_per_token = flops_per_token(flops_inputs(plan.model, job.training.seq_len));
   plan.micro_batches = config::gradient_accumulation_steps(job, mesh.data_ranks());
   plan.tokens_per_step = plan.micro_batches * job.training.local_batch_size * job.training.seq_len;
+  const bool may_share = PeerMemory::forbidden().empty();
   const PlanConfig config{
       .batch = job.training.local_batch_size,
       .seq_len = job.training.seq_len,
       .sharder = sharder_config(job, mesh),
       .mesh = mesh,
-      .async_tensor_parallel = job.parallelism.enable_async_tensor_parallel,
+      .async_tensor_parallel = job.parallelism.enable_async_tensor_parallel && may_share,
       .loss_parallel = !job.parallelism.disable_loss_parallel,
-      .copies_shards = mesh.dp_shard * mesh.tp <= kGpusOfHost && PeerMemory::forbidden().empty()};
+      .copies_shards = mesh.dp_shard * mesh.tp <= kGpusOfHost && may_share};
   plan.memory = plan_memory(plan.model, config);
   plan.traffic = plan_traffic(plan.model, config);
   return plan;

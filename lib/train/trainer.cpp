@@ -136,8 +136,8 @@ struct Trainer::State {
   Decoder decoder;
   Sharder sharder;
   Optimizer optimizer;
+  Step step_program;  // may share memory with other ranks: does not end while checkpoints are saved
   RunCheckpoints checkpoints;
-  Step step_program;
   ThroughputMeter meter;
   std::unique_ptr<DataLoader> loader;
   BatchFeed feed;
@@ -174,8 +174,8 @@ Trainer::State::State(const JobConfig& job_, ops::Device device_, World& world_)
       sharder(declare_units(model, {mesh.tp.rank(), mesh.tp.size()}),
               sharder_config(job, mesh.shape), device, mesh),
       optimizer(optimizer_config(job), sharder, device),
-      checkpoints(job, model, sharder, optimizer, device, world),
       step_program(decoder, model, sharder, device, !job.parallelism.disable_loss_parallel),
+      checkpoints(job, model, sharder, optimizer, device, world),
       meter(meter_config()),
       loader(open_data(job, on_rank(training_data_config(job, model), mesh),
                        plan.micro_batches * job.training.local_batch_size * mesh.shape.data_ranks(),

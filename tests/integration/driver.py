@@ -38,7 +38,7 @@ class TitanTrain:
 
     def __init__(self, cache):
         self.environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if not name.startswith("NCCL_P2P_")},
             "CUDA_VISIBLE_DEVICES": "",
             "OMP_NUM_THREADS": "1",
             "XDG_CACHE_HOME": str(cache),

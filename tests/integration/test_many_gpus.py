@@ -1,9 +1,11 @@
 """Many GPUs under torchrun: the losses of one GPU, however ranks exchange; no rank waits for ever for one that is gone."""
+import json
 import os
 import pathlib
 import re
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 from driver import (DEBUG_JOB, PROCESS_GROUPS_ONLY, batch, mesh, ranks_without_launcher, step_records, torchrun, wait_for,
@@ -22,7 +24,9 @@ SELECTIVE = ("--activation_checkpoint.mode", "selective", "--activation_checkpoi
 STAY = ("--parallelism.fsdp_reshard_after_forward", "never")
 ASYNC = ("--parallelism.enable_async_tensor_parallel",)
 VALIDATION = ("--validation.enable", "--validation.freq", 4, "--validation.steps", 2, "--validation.seq_len", 128,
-              "--validation.local_batch_size", 2, "--validation.dataset", "c4_test")  # fmt: skip
+              "--validation.dataset", "c4_test")  # fmt: skip
+pytestmark = pytest.mark.xdist_group("gpus")  # one test at a time
+
 COPIED = "Shards travel by the GPUs' copy engines"
 
 
@@ -44,18 +48,33 @@ def case(name, gpus, *options):
 GPUS = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(number_of_gpus()))))}
 
 
-def losses_of(titan_train, dump_folder, *options, gpus=1, env=None):
+def validation(sequences):
+    return (*VALIDATION, "--validation.local_batch_size", sequences)
+
+
+def train(titan_train, dump_folder, *options, gpus=1, env=None):
+    """A run: its output, the losses and gradient norms of its steps, its validation losses."""
     launcher = torchrun(gpus) if gpus > 1 else ()
     done = titan_train(*JOB, *FIXED, *options, "--job.dump_folder", dump_folder, launcher=launcher,
                        env={**GPUS, **(env or {})})  # fmt: skip
-    return [record["global_avg_loss"] for record in step_records(dump_folder)], done.output
+    steps = step_records(dump_folder)
+    lines = map(json.loads, (dump_folder / "metrics.jsonl").read_text().splitlines())
+    return SimpleNamespace(
+        output=done.output,
+        losses=[step["global_avg_loss"] for step in steps],
+        norms=[step["grad_norm"] for step in steps],
+        validations=[line["loss"] for line in lines if line["kind"] == "validation"],
+    )
 
 
-def assert_like(losses, expected):
+def assert_like(run, expected):
     """Equal but for what another order of rounding makes of them."""
-    assert len(losses) == len(expected)
-    assert losses[0] == pytest.approx(expected[0], rel=3e-4)
-    assert losses == pytest.approx(expected, rel=2e-3)
+    assert len(run.losses) == len(expected.losses) == STEPS
+    assert run.losses[0] == pytest.approx(expected.losses[0], rel=3e-4)
+    assert run.norms[0] == pytest.approx(expected.norms[0], rel=1e-2)
+    assert run.losses == pytest.approx(expected.losses, rel=2e-3)
+    if run.validations:
+        assert run.validations == pytest.approx(expected.validations, rel=2e-3)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +84,7 @@ def one_gpu(titan_train, tmp_path_factory):
     def run(*options):
         if options not in found:
             folder = tmp_path_factory.mktemp("one")
-            found[options], _ = losses_of(titan_train, folder, *options, *batch(8), "--checkpoint.no_enable")
+            found[options] = train(titan_train, folder, *options, *batch(8), *validation(4), "--checkpoint.no_enable")
         return found[options]
 
     return run
@@ -75,7 +94,7 @@ def one_gpu(titan_train, tmp_path_factory):
 @pytest.mark.parametrize(
     "gpus, options",
     [
-        case("fsdp2", 2, *mesh(shard=2), *batch(4), *VALIDATION),
+        case("fsdp2", 2, *mesh(shard=2), *batch(4), *validation(2)),
         case("fsdp2-accumulates-recomputes", 2, *mesh(shard=2), *batch(2), *FULL),
         case("fsdp2-stays-recomputes", 2, *mesh(shard=2), *batch(4), *STAY, *SELECTIVE),
         case("replicas", 2, *mesh(replicate=2), *batch(4)),
@@ -84,38 +103,39 @@ def one_gpu(titan_train, tmp_path_factory):
         case("fsdp4", 4, *mesh(shard=4), *batch(2)),
         case("hsdp-accumulates", 4, *mesh(replicate=2, shard=2), *batch(1)),
         case("fsdp2-tp2-accumulates-recomputes", 4, *mesh(shard=2, tensor=2), *batch(2), *FULL),
-        case("fsdp2-tp2-async", 4, *mesh(shard=2, tensor=2), *batch(4), *ASYNC, *VALIDATION),
+        case("fsdp2-tp2-async", 4, *mesh(shard=2, tensor=2), *batch(4), *ASYNC, *validation(2)),
         case("tp4-async", 4, *mesh(tensor=4), *batch(8), *ASYNC),
     ],
 )
 def test_losses_of_one_gpu(titan_train, one_gpu, tmp_path, request, gpus, options, flavour):
     options = (*options, *flavour, "--checkpoint.no_enable")
-    losses, output = losses_of(titan_train, tmp_path, *options, gpus=gpus)
-    assert_like(losses, one_gpu(*flavour))
-    assert (COPIED in output) == ("sdp" in request.node.callspec.id)
-    assert "plain tensor parallel runs" not in output
+    run = train(titan_train, tmp_path, *options, gpus=gpus)
+    assert_like(run, one_gpu(*flavour))
+    assert (COPIED in run.output) == ("sdp" in request.node.callspec.id)
+    assert "plain tensor parallel runs" not in run.output
 
 
 @needs_gpus(2)
 def test_nccl_where_gpus_shall_not_reach_each_other(titan_train, tmp_path):
-    """Of two ranks both ways give the same sums."""
+    """Of two ranks both ways give the same sums, of gradients that attention's backward adds up in any order."""
     options = (*mesh(shard=2), *batch(4), "--checkpoint.no_enable")
-    copied, output = losses_of(titan_train, tmp_path / "copied", *options, gpus=2)
-    sent, other_output = losses_of(titan_train, tmp_path / "sent", *options, gpus=2, env=PROCESS_GROUPS_ONLY)
-    assert COPIED in output and "Shards travel by the process group: NCCL_P2P_DISABLE is 1" in other_output
-    assert copied[0] == sent[0]
+    copied = train(titan_train, tmp_path / "copied", *options, gpus=2)
+    sent = train(titan_train, tmp_path / "sent", *options, gpus=2, env=PROCESS_GROUPS_ONLY)
+    assert COPIED in copied.output
+    assert "Shards travel by the process group: NCCL_P2P_DISABLE is 1" in sent.output
+    assert copied.losses[0] == sent.losses[0]
+    assert copied.norms[0] == pytest.approx(sent.norms[0], rel=1e-4)
     assert_like(copied, sent)
 
 
 @needs_gpus(2)
 def test_saved_by_fsdp_resumed_by_tensor_parallel(titan_train, tmp_path):
     options = ("--checkpoint.interval", 4, "--checkpoint.async_mode", "async_with_pinned_mem", *batch(4))
-    straight, _ = losses_of(titan_train, tmp_path, *options, *mesh(shard=2), gpus=2)
+    straight = train(titan_train, tmp_path, *options, *mesh(shard=2), gpus=2)
     again = ("--checkpoint.load_step", 4, *batch(8), *mesh(tensor=2))
-    both, output = losses_of(titan_train, tmp_path, *options, *again, gpus=2)
-    assert "Training starts at step 5" in output
-    assert len(both) == STEPS + 4
-    assert_like(both[STEPS:], straight[4:])
+    both = train(titan_train, tmp_path, *options, *again, gpus=2)
+    assert "Training starts at step 5" in both.output
+    assert both.losses == pytest.approx([*straight.losses, *straight.losses[4:]], rel=2e-3)
 
 
 # ---- Copies have no limit of time of their own ----

@@ -3,12 +3,18 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <thread>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include "lib/base/error.hpp"
 #include "lib/parallel/peer_error.hpp"
 #include "tests/unit/parallel/rank_threads.hpp"
 
@@ -26,7 +32,7 @@ std::shared_ptr<PeerMemory> open(World& world, int64_t bytes, std::string& why_n
 std::shared_ptr<PeerMemory> open(World& world) {
   std::string why_not;
   auto memory = open(world, /*bytes=*/7, why_not);
-  EXPECT_EQ(why_not, "");
+  TITAN_CHECK(memory, why_not);
   return memory;
 }
 
@@ -44,7 +50,8 @@ TEST(PeerMemory, WaitsForCountsThatWrapAround) {
   std::atomic<uint32_t> awaited = 0;  // by rank 1, which has reached all before
   on_every_rank(2, [&](World& world) {
     const auto memory = open(world);
-    for (uint32_t count = 0x3000; count < 0x28000; count += 0x3000) {
+    for (const uint32_t count : {0x3000u, 0x6000u, 0x7ffeu, 0x7fffu, 0x8000u, 0x8001u, 0xb000u,
+                                 0xfffeu, 0xffffu, 0x10000u, 0x10001u, 0x17ffeu, 0x18000u}) {
       if (world.rank() == 1) {
         memory->wait(0, 0, count);
         EXPECT_EQ(awaited, count);
@@ -72,7 +79,7 @@ TEST(PeerMemory, WhatARankHasWrittenStaysWhenItEnds) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     memory->wait(0, 0, 1);
     EXPECT_STREQ(reinterpret_cast<const char*>(memory->of(0)), "titans");
-    EXPECT_EQ(error_of_wait(*memory, 2), "rank 0 of the group has ended");
+    EXPECT_EQ(error_of_wait(*memory, 2), "rank 0 of the 2 that share memory has ended");
   });
 }
 
@@ -85,9 +92,58 @@ TEST(PeerMemory, WaitsNoLongerThanTheGroup) {
       return;
     }
     world.set_timeout(std::chrono::seconds(1));
-    EXPECT_EQ(error_of_wait(*memory, 1), "rank 0 of the group has written nothing for 1 s");
+    EXPECT_EQ(error_of_wait(*memory, 1),
+              "rank 0 of the 2 that share memory has written nothing for 1 s");
     given_up = true;
   });
+}
+
+// ---- Processes ----
+
+constexpr const char* kPort = "TITAN_TEST_STORE_PORT";
+
+World world_of_processes(int64_t rank, int64_t port) {
+  return World({.launcher = "torchrun",
+                .rank = rank,
+                .world_size = 2,
+                .local_rank = rank,
+                .local_world_size = 2,
+                .store_address = "127.0.0.1",
+                .store_port = port,
+                .launcher_hosts_store = true},
+               ops::Device::cpu(), std::chrono::seconds(60));
+}
+
+// What the next test runs in another process, which it kills.
+TEST(PeerMemory, IsRankZeroAndHangs) {
+  const char* port = std::getenv(kPort);
+  if (port == nullptr) GTEST_SKIP() << "for the process that AKilledProcessHasEnded starts";
+  World world = world_of_processes(0, std::atoi(port));
+  const auto memory = open(world);
+  memory->set(1, 0, 1);
+  pause();
+}
+
+TEST(PeerMemory, AKilledProcessHasEnded) {
+  c10d::TCPStoreOptions options;
+  options.isServer = true;
+  options.waitWorkers = false;
+  options.port = 0;
+  const auto store = c10::make_intrusive<c10d::TCPStore>("127.0.0.1", options);
+  setenv(kPort, std::to_string(store->getPort()).c_str(), 1);
+  std::string arguments[] = {"parallel_test", "--gtest_filter=PeerMemory.IsRankZeroAndHangs"};
+  char* argv[] = {arguments[0].data(), arguments[1].data(), nullptr};
+  pid_t other = 0;
+  ASSERT_EQ(posix_spawn(&other, "/proc/self/exe", nullptr, nullptr, argv, environ), 0);
+  unsetenv(kPort);
+
+  World world = world_of_processes(1, store->getPort());
+  const auto memory = open(world);
+  memory->wait(0, 0, 1);
+  kill(other, SIGKILL);
+  EXPECT_EQ(error_of_wait(*memory, 2), "rank 0 of the 2 that share memory has ended");
+  waitpid(other, nullptr, 0);
+  memory->wait(0, 0, 1);  // what it has written stays
 }
 
 TEST(PeerMemory, IsNotSharedWhereNcclShallNotDoItEither) {

@@ -17,7 +17,7 @@ namespace titan::testing {
 class ProcessGroupsOnly {
  public:
   ProcessGroupsOnly() { setenv("NCCL_P2P_DISABLE", "1", /*overwrite=*/1); }
-  ~ProcessGroupsOnly() { unsetenv("NCCL_P2P_DISABLE"); }
+  ~ProcessGroupsOnly() { setenv("NCCL_P2P_DISABLE", "0", 1); }
   ProcessGroupsOnly(const ProcessGroupsOnly&) = delete;
 };
 
