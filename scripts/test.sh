@@ -41,8 +41,8 @@ run_ctest() {  # NAME FOLDER [OPTION...]
     --output-junit "$results/$1.xml" "${@:3}" 2>&1 | tee "$results/$1.log" || failed=1
 }
 run_pytest() {  # [OPTION...]
-  .venv/bin/python -m pytest ${name:+-k "$name"} --numprocesses "$cores" --dist loadgroup --junit-xml "$results/pytest.xml" "$@" \
-    2>&1 | tee "$results/pytest.log" || [[ $? == 5 && $name ]] || failed=1  # 5: no test of that name
+  .venv/bin/python -m pytest ${name:+-k "$name"} --numprocesses "$cores" --dist loadgroup \
+    --junit-xml "$results/pytest.xml" "$@" 2>&1 | tee "$results/pytest.log" || [[ $? == 5 && $name ]] || failed=1  # 5: no test of that name
 }
 
 case $mode in

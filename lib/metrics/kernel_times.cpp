@@ -17,13 +17,6 @@ namespace {
 
 using Intervals = std::vector<KernelTimes::Interval>;
 
-// NCCL, copies between GPUs, and the sums of what they bring.
-bool communicates(const std::string& kernel) {
-  return std::ranges::any_of(std::array{"nccl", "PtoP", "sum_of_ranks"}, [&](const char* word) {
-    return kernel.find(word) != std::string::npos;
-  });
-}
-
 Intervals intervals_of(const KernelTimes& times, bool communication, bool rest) {
   Intervals chosen;
   for (const auto& [name, intervals] : times.intervals) {
@@ -35,6 +28,12 @@ Intervals intervals_of(const KernelTimes& times, bool communication, bool rest) 
 }
 
 }  // namespace
+
+bool communicates(const std::string& kernel) {
+  return std::ranges::any_of(std::array{"nccl", "PtoP", "sum_of_ranks"}, [&](const char* word) {
+    return kernel.find(word) != std::string::npos;
+  });
+}
 
 double covered_milliseconds(Intervals intervals) {
   std::ranges::sort(intervals, {}, &KernelTimes::Interval::start);

@@ -26,7 +26,11 @@ struct KernelTimes {
 // How long at least one of the intervals lasted.
 double covered_milliseconds(std::vector<KernelTimes::Interval> intervals);
 
-// Communication (NCCL's kernels, copies between GPUs): how long it ran, and how long nothing else ran beside it.
+// Whether a kernel or copy of this name is communication: NCCL's, copies between GPUs, and the sums
+// of what these bring.
+bool communicates(const std::string& kernel);
+
+// How long communication ran, and how long nothing else ran beside it.
 struct CommunicationTime {
   double milliseconds = 0;
   double exposed_milliseconds = 0;

@@ -9,16 +9,12 @@
 
 #include <cstring>
 
+#include "kernels/common/cuda_check.hpp"
+
 namespace titan {
 namespace {
 
 constexpr uint32_t kCounts = 1 << 16;  // values that a counter runs through
-
-#define TITAN_CUDA_CHECK(call)                                                    \
-  do {                                                                            \
-    const cudaError_t status_ = (call);                                           \
-    TITAN_CHECK(status_ == cudaSuccess, #call ": ", cudaGetErrorString(status_)); \
-  } while (false)
 
 // The driver's function, without linking to the driver's library.
 using StreamWaitValue = CUresult (*)(CUstream, CUdeviceptr, cuuint32_t, unsigned int);
@@ -82,12 +78,12 @@ class CudaPeerMemory final : public PeerMemory {
     return own;
   }
 
-  std::byte* map(int64_t, const Handle& handle, size_t, std::string& error) override {
+  std::byte* map(const Handle& handle, std::string& error) override {
     cudaIpcMemHandle_t ipc;
     std::memcpy(&ipc, handle.data(), sizeof ipc);
-    void* mapped = nullptr;
-    const cudaError_t status = cudaIpcOpenMemHandle(&mapped, ipc, cudaIpcMemLazyEnablePeerAccess);
-    if (status == cudaSuccess) return static_cast<std::byte*>(mapped);
+    void* other = nullptr;
+    const cudaError_t status = cudaIpcOpenMemHandle(&other, ipc, cudaIpcMemLazyEnablePeerAccess);
+    if (status == cudaSuccess) return static_cast<std::byte*>(other);
     error = no_mapping(status);
     return nullptr;
   }

@@ -99,22 +99,22 @@ class HostPeerMemory final : public PeerMemory {
     return own;
   }
 
-  std::byte* map(int64_t, const Handle& handle, size_t, std::string& error) override {
+  std::byte* map(const Handle& handle, std::string& error) override {
     SharedFile shared;
     std::memcpy(&shared, handle.data(), sizeof shared);
     processes_.push_back(static_cast<int>(syscall(SYS_pidfd_open, shared.process, 0)));
     const std::string path = concat("/proc/", shared.process, "/fd/", shared.descriptor);
     const int file = processes_.back() < 0 ? -1 : ::open(path.c_str(), O_RDWR | O_CLOEXEC);
-    std::byte* mapped = file < 0 ? nullptr : map_file(file);
+    std::byte* other = file < 0 ? nullptr : map_file(file);
     const int reason = errno;
     if (file >= 0) close(file);
-    if (mapped == nullptr) {
+    if (other == nullptr) {
       error = concat("the processes cannot map each other's memory (", std::strerror(reason), ")");
-    } else if (tail(mapped).token != shared.token) {
+    } else if (tail(other).token != shared.token) {
       error = "the processes cannot map each other's memory (are they in containers of their own?)";
-      munmap(std::exchange(mapped, nullptr), file_bytes());
+      munmap(std::exchange(other, nullptr), file_bytes());
     }
-    return mapped;
+    return other;
   }
 
   size_t file_bytes() const { return bytes_ + kLine; }
@@ -128,8 +128,8 @@ class HostPeerMemory final : public PeerMemory {
       errno = EBADF;
       return nullptr;
     }
-    void* mapped = mmap(nullptr, file_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    return mapped == MAP_FAILED ? nullptr : static_cast<std::byte*>(mapped);
+    void* memory = mmap(nullptr, file_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    return memory == MAP_FAILED ? nullptr : static_cast<std::byte*>(memory);
   }
 
   // Its process, or, by an exception or because all is done, its part in this memory.

@@ -34,7 +34,8 @@ Mesh make_mesh(const MeshShape& shape, World& world) {
   TITAN_CHECK(shape.size() == world.size(), "a mesh of ", shape.size(), " ranks in a world of ",
               world.size());
   const int64_t rank = world.rank();
-  Mesh mesh{shape, {}, {}, {}, {}, {}};
+  Mesh mesh;
+  mesh.shape = shape;
   mesh.world = world.group("world", line_through(rank, 1, shape.size()));
   mesh.dp_replicate = world.group(
       "dp_replicate", line_through(rank, shape.dp_shard * shape.tp, shape.dp_replicate));

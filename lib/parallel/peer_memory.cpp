@@ -80,8 +80,7 @@ std::shared_ptr<PeerMemory> PeerMemory::open(const Group& group, const ops::Devi
     if (other.host != mine.host) {
       error = "the ranks are not all on one host";
     } else {
-      memory->mapped_[static_cast<size_t>(rank)] =
-          memory->map(rank, other.handle, all_bytes, error);
+      memory->mapped_[static_cast<size_t>(rank)] = memory->map(other.handle, error);
     }
   }
   at::Tensor failed = at::full({}, error.empty() ? 0 : 1, device.options(at::kInt));

@@ -60,7 +60,7 @@ class PeerMemory {
   // Zeroed memory of this rank, and its handle. With `error` if other ranks cannot map it.
   virtual std::byte* allocate(size_t bytes, Handle& handle, std::string& error) = 0;
   // Another rank's, as mapped here; null, with `error`, if it cannot be.
-  virtual std::byte* map(int64_t rank, const Handle& handle, size_t bytes, std::string& error) = 0;
+  virtual std::byte* map(const Handle& handle, std::string& error) = 0;
   // Where not all could map all: first what is mapped, then, when nobody maps it any more, the own.
   virtual void unmap_others() {}
   virtual void free_own() {}

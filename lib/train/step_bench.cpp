@@ -28,7 +28,6 @@ struct PartRule {
 // The first rule that matches wins.
 const std::vector<PartRule>& part_rules() {
   static const std::vector<PartRule> rules = {
-      {"communication", {"nccl", "PtoP", "sum_of_ranks"}},
       {"attention", {"fmha", "flash", "sdpa", "attention", "cudnn"}},
       {"matmul", {"gemm", "nvjet", "cutlass", "cublas", "splitK", "sum_parts"}},
       {"quantize", {"quantize", "column_copy", "column_amax"}},
@@ -42,6 +41,7 @@ const std::vector<PartRule>& part_rules() {
 }
 
 std::string part_of(const std::string& kernel) {
+  if (communicates(kernel)) return "communication";
   for (const PartRule& rule : part_rules()) {
     for (const char* word : rule.words) {
       if (kernel.find(word) != std::string::npos) return rule.part;

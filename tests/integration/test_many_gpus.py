@@ -1,4 +1,4 @@
-"""Many GPUs under torchrun: the losses of one GPU, however ranks exchange; no rank waits for ever for one that is gone."""
+"""Many GPUs under torchrun: the losses of one GPU, however ranks exchange; no rank waits for ever for a lost one."""
 import json
 import os
 import pathlib
@@ -25,9 +25,9 @@ STAY = ("--parallelism.fsdp_reshard_after_forward", "never")
 ASYNC = ("--parallelism.enable_async_tensor_parallel",)
 VALIDATION = ("--validation.enable", "--validation.freq", 4, "--validation.steps", 2, "--validation.seq_len", 128,
               "--validation.dataset", "c4_test")  # fmt: skip
-pytestmark = pytest.mark.xdist_group("gpus")  # one test at a time
-
 COPIED = "Shards travel by the GPUs' copy engines"
+
+pytestmark = pytest.mark.xdist_group("gpus")  # one test at a time
 
 
 def number_of_gpus():
